@@ -1,0 +1,49 @@
+"""Every bound that is not a setting, with its unit, and how they relate."""
+
+from __future__ import annotations
+
+KEPT_BODY_BYTES_MAX = 1 << 20
+"""A mirrored body up to this is kept beside the stream; a larger one settles by repair (DESIGN section 5)."""
+
+KEPT_ANSWER_BYTES_MAX = 1 << 20
+"""A mirrored answer is held up to this until its outcome is durable; a larger one streams after its head."""
+
+BUFFER_HIGH_BYTES = 256 << 10
+"""A side that has this much unsent stops the other side's reading; it goes on below BUFFER_LOW_BYTES."""
+
+BUFFER_LOW_BYTES = 64 << 10
+
+HEAD_BYTES_DEFAULT = 64 << 10
+HEAD_COUNT_DEFAULT = 200
+
+POOL_IDLE_PER_ENDPOINT_MAX = 256
+POOL_IDLE_S_MAX = 30.0
+"""Idle connections to an upstream are not used when older: below every common keep-alive timeout."""
+
+HELD_WRITES_MAX = 10_000
+"""Writes waiting at a fence; one more gets 503 with Retry-After."""
+
+PIPELINED_BYTES_MAX = 256 << 10
+"""Bytes of pipelined requests kept while one is being answered; then reading stops."""
+
+JOURNAL_BATCH_MAX = 512
+JOURNAL_RESERVE_BYTES = 8 << 20
+"""Free space on the journal's disk below which no new intent is taken; outcomes and settling may use it."""
+
+MIRROR_REQUEST_TIMEOUT_S = 10.0
+MIRROR_LANES_AT_ONCE_MAX = 32
+MIRROR_BACKOFF_S_MIN = 0.05
+MIRROR_BACKOFF_S_MAX = 2.0
+MIRROR_REPLAYS_PER_LANE_MAX = 16
+"""A key with more unsettled entries than this is repaired once instead of replayed one by one."""
+
+MIRROR_BODIES_IN_MEMORY_BYTES_MAX = 32 << 20
+"""Bodies of unsettled entries kept in memory; beyond it they are read back from the journal."""
+
+EPOCH_SHIFT = 40
+
+SHUTDOWN_S_MAX = 10.0
+
+assert BUFFER_LOW_BYTES < BUFFER_HIGH_BYTES
+assert KEPT_BODY_BYTES_MAX >= BUFFER_HIGH_BYTES, "a kept body must be able to hold what back-pressure lets through"
+assert MIRROR_BACKOFF_S_MIN < MIRROR_BACKOFF_S_MAX < MIRROR_REQUEST_TIMEOUT_S

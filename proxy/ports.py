@@ -1,0 +1,103 @@
+"""What the rooms ask of what lies outside them. Every method is called on the event loop, and every callback runs there."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Protocol
+
+from proxy.errors import TurnoutError
+from proxy.model import MirrorAnswer, Place, PrimaryAnswer, Snapshot, WriteHead
+
+
+class Clock(Protocol):
+    def now(self) -> float:
+        """Monotonic seconds."""
+        ...
+
+    def wall(self) -> float:
+        """Seconds since 1970, UTC."""
+        ...
+
+
+class Dice(Protocol):
+    """The even sequences behind weights and new buckets."""
+
+    def take(self, sequence: int, weight_bp: int) -> bool:
+        """Whether the next request of this sequence goes to the secondary: after any n, within one of n × weight."""
+        ...
+
+    def new_bucket(self) -> int:
+        """The next bucket, 0–9999, evenly spread."""
+        ...
+
+
+class Snapshots(Protocol):
+    """Where forward finds the routing: one attribute, replaced whole."""
+
+    current: Snapshot
+
+
+Done = Callable[[TurnoutError | None], None]
+
+
+class MirrorPort(Protocol):
+    """The mirror as the hot path sees it. No futures: callbacks, called exactly once.
+
+    A write's life there: ``is_fenced`` (hold it if so), decide, ``intend``, send with ``headers_for``,
+    then exactly one of ``accepted``, ``rejected``, ``doubtful``, ``never_sent``.
+    """
+
+    is_fenced: bool
+    """True while a switch holds new writes (P7). Checked in the same step of the loop as ``intend``."""
+
+    def hold(self, resume: Done) -> Callable[[], None]:
+        """Wait for the fence to open; ``resume(None)`` then decides anew, ``resume(error)`` answers 503. Returns a cancel (the client left)."""
+        ...
+
+    def intend(self, write: WriteHead, durable: Done) -> int:
+        """Journal an intent; returns its seq at once. ``durable(None)`` once it is on disk, ``durable(error)`` if it never will be (answer the error's status)."""
+        ...
+
+    def headers_for(self, seq: int) -> bytes:
+        """Header lines (each ended by CRLF) that the write carries to the primary."""
+        ...
+
+    def write_headers(self) -> bytes:
+        """Header lines for a write that is not mirrored (its route says so); empty for a plain upstream."""
+        ...
+
+    def accepted(self, seq: int, answer: PrimaryAnswer, durable: Done) -> None:
+        """2xx or 3xx from the primary. The client may read it after ``durable(None)``; ``durable(error)``: the outcome is in doubt, answer 503."""
+        ...
+
+    def rejected(self, seq: int) -> None:
+        """4xx but 408: the entry ends."""
+        ...
+
+    def doubtful(self, seq: int) -> None:
+        """5xx, 408, a time-out, a cut connection after the first byte was sent."""
+        ...
+
+    def never_sent(self, seq: int) -> None:
+        """No byte of it reached an upstream (connection refused, the client left before)."""
+        ...
+
+    def await_secondary(self, seq: int, timeout_s: float, done: Callable[[MirrorAnswer | None], None]) -> None:
+        """After ``accepted``: the secondary's answer if its replay is equal and in time, else None. Calls back at once where nobody should wait."""
+        ...
+
+    def note_unmirrored(self, place: Place, durable: Done) -> bool:
+        """A write that the mirror will not carry is about to happen: leave a gap mark. True: it is there already and ``durable`` is not called."""
+        ...
+
+    def is_unproven(self, place: Place) -> bool:
+        """Whether a gap covers the place: the primary answers its reads."""
+        ...
+
+    def is_settled(self, place: Place) -> bool:
+        """Whether the secondary has every write of the place that was acknowledged before now (P5)."""
+        ...
+
+    def await_settled(self, place: Place, timeout_s: float, done: Callable[[bool], None]) -> None:
+        """Wait for the entries that are unsettled now; ``done(False)`` after the timeout."""
+        ...
