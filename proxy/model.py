@@ -270,3 +270,16 @@ class MirrorAnswer:
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer to a request of the proxy's own."""
+
+    status: int
+    headers: tuple[tuple[str, str], ...]
+    body: bytes
+
+    def header(self, name: str) -> str | None:
+        """The first value, by lower-case name."""
+        return next((value for key, value in self.headers if key.lower() == name), None)

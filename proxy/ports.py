@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from typing import Protocol
 
 from proxy.errors import TurnoutError
-from proxy.model import MirrorAnswer, Place, PrimaryAnswer, Snapshot, WriteHead
+from proxy.model import MirrorAnswer, Place, PrimaryAnswer, Reply, Snapshot, WriteHead
 
 
 class Clock(Protocol):
@@ -100,4 +100,21 @@ class MirrorPort(Protocol):
 
     def await_settled(self, place: Place, timeout_s: float, done: Callable[[bool], None]) -> None:
         """Wait for the entries that are unsettled now; ``done(False)`` after the timeout."""
+        ...
+
+
+class Sender(Protocol):
+    """Requests of the proxy's own (mirror and control) to an upstream."""
+
+    async def send(
+        self,
+        upstream: str,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        *,
+        timeout_s: float,
+    ) -> Reply:
+        """One request, sent at most once by intent; the whole answer. UpstreamError where there is none. ``target`` is sent as it is."""
         ...

@@ -100,7 +100,5 @@ class Entry:
     """False: only a repair may settle it (too large, not JSON, base unknown, found after a crash)."""
     writes: int = 1
     """How many writes this entry stands for: more than one once its key was collapsed to a mark."""
-
-    @property
-    def body_bytes(self) -> int:
-        return len(self.request_body or b"") + len(self.answer_body or b"")
+    kept_bytes: int = 0
+    """What the journal keeps of its bodies; they may be absent here, and are read back when needed."""

@@ -50,9 +50,7 @@ FULL_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
 EXIT_FSYNC = 74
 """sysexits.h EX_IOERR."""
 
-INSERT_INTENT = (
-    "insert into entries (seq, method, target, headers, key, prefix, born, state) values (?,?,?,?,?,?,?,'intent')"
-)
+INSERT_INTENT = "insert into entries (seq, method, target, headers, key, prefix, born, state) values (?,?,?,?,?,?,?,'intent')"
 UPDATE_OUTCOME = (
     "update entries set key=?, prefix=?, state=?, status=?, version=?, base=?, replayable=?, writes=?, request_body=?, answer_body=?"
     " where seq=?"
@@ -68,7 +66,9 @@ class _Batch:
     def __init__(self) -> None:
         self.intents: list[tuple[Entry, Done]] = []
         self.outcomes: list[tuple[Entry, Done]] = []
-        self.works: list[tuple[Callable[[sqlite3.Connection], Any], Callable[[Any, Exception | None], None]]] = []
+        self.works: list[
+            tuple[Callable[[sqlite3.Connection], Any], Callable[[Any, Exception | None], None]]
+        ] = []
         self.callbacks: list[tuple[Done, TurnoutError | None]] = []
 
 
@@ -222,7 +222,9 @@ class SqliteJournal:
         except sqlite3.Error as again:
             self._rollback()
             batch.callbacks.extend((done, _translate(again, self._folder)) for _, done in rest.outcomes)
-            batch.callbacks.extend((_bind(finish, None, _translate(again, self._folder)), None) for _, finish in rest.works)
+            batch.callbacks.extend(
+                (_bind(finish, None, _translate(again, self._folder)), None) for _, finish in rest.works
+            )
 
     def _write(self, batch: _Batch, seqs: list[int], totals: dict[str, int]) -> None:
         db = self._db
@@ -244,7 +246,9 @@ class SqliteJournal:
         if seqs:
             db.executemany(DELETE_ENTRY, [(seq,) for seq in seqs])
         if totals:
-            merged = {name: self._totals.get(name, 0) + totals.get(name, 0) for name in {*self._totals, *totals}}
+            merged = {
+                name: self._totals.get(name, 0) + totals.get(name, 0) for name in {*self._totals, *totals}
+            }
             db.execute("update meta set value=? where name='totals'", (json.dumps(merged),))
         db.execute("commit")
         self.fsync_observe(time.perf_counter() - began)
@@ -290,7 +294,9 @@ def _sort(item: tuple[str, Any, Any], batch: _Batch) -> None:
         batch.works.append((what, done))
 
 
-def _attempt(db: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]) -> tuple[Any, Exception | None]:
+def _attempt(
+    db: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]
+) -> tuple[Any, Exception | None]:
     """A work that refuses (raises) is undone alone; the batch around it stands."""
     db.execute("savepoint work")
     try:
@@ -351,7 +357,9 @@ def _is_sync_failure(error: sqlite3.Error) -> bool:
 
 
 def _end_process(why: str) -> None:
-    log.critical("journal_failed", why=why, next="restart the proxy; it copies the journal to a new file first")
+    log.critical(
+        "journal_failed", why=why, next="restart the proxy; it copies the journal to a new file first"
+    )
     os._exit(EXIT_FSYNC)
 
 
@@ -381,9 +389,12 @@ def _lock(folder: Path) -> int:
         holder = os.read(fd, 32).decode(errors="replace").strip() or "unknown"
         os.close(fd)
         if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise JournalError(f"cannot lock {path}: {error}", "use --state with a folder on a local disk") from error
+            raise JournalError(
+                f"cannot lock {path}: {error}", "use --state with a folder on a local disk"
+            ) from error
         raise JournalError(
-            f"the journal in {folder} is in use by process {holder}", "stop that proxy, or give this one another --state folder"
+            f"the journal in {folder} is in use by process {holder}",
+            "stop that proxy, or give this one another --state folder",
         ) from None
     os.ftruncate(fd, 0)
     os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
@@ -454,9 +465,14 @@ def _open(path: Path) -> sqlite3.Connection:
         if version == 0:
             _create(db)
         elif version != FORMAT:
-            raise JournalError(f"the journal {path} has format {version}, this version reads {FORMAT}", "use the version that wrote it")
+            raise JournalError(
+                f"the journal {path} has format {version}, this version reads {FORMAT}",
+                "use the version that wrote it",
+            )
     except sqlite3.OperationalError as error:
-        raise JournalError(f"the journal {path} cannot be opened: {error}", "look at the folder's rights and free space") from error
+        raise JournalError(
+            f"the journal {path} cannot be opened: {error}", "look at the folder's rights and free space"
+        ) from error
     except sqlite3.DatabaseError as error:
         raise _corrupt(path, error) from error
     return db
@@ -515,6 +531,8 @@ def _recover(db: sqlite3.Connection) -> Recovered:
         for row in db.execute(f"select {columns} from entries order by seq")  # noqa: S608 - a constant
     ]
     gaps = [GapMark(*row) for row in db.execute("select id, prefix, since, why from gaps order by id")]
-    dead = [DeadLetter(*row) for row in db.execute("select key, since, cause, detail from dead order by since")]
+    dead = [
+        DeadLetter(*row) for row in db.execute("select key, since, cause, detail from dead order by since")
+    ]
     overrides = [Override(*row) for row in db.execute("select path, value, file_value from overrides")]
     return Recovered(meta, int(raw["seq_ceiling"]) + 1, entries, gaps, dead, overrides)

@@ -1,0 +1,33 @@
+"""What the mirror did not carry: gap marks, and which paths they make unproven. Pure."""
+
+from __future__ import annotations
+
+from proxy.journal.store import GapMark
+from proxy.routing.place import covers
+
+
+class Gaps:
+    """The marks that no validation has cleared yet. ``""`` is everything."""
+
+    def __init__(self, marks: list[GapMark]) -> None:
+        self.marks = list(marks)
+
+    def has(self, prefix: str) -> bool:
+        """Whether a mark already covers the prefix, so that another one would add nothing."""
+        return any(covers(mark.prefix, prefix) for mark in self.marks)
+
+    def is_unproven(self, prefix: str, key: str | None) -> bool:
+        """Whether a read there could meet what the mirror did not carry: a mark above it, or below the list it reads."""
+        path = prefix if key is None else key
+        return any(
+            covers(mark.prefix, path) or (key is None and covers(path, mark.prefix)) for mark in self.marks
+        )
+
+    def add(self, mark: GapMark) -> None:
+        self.marks.append(mark)
+
+    def clear_before(self, wall_s: float) -> list[GapMark]:
+        """A validation that began at ``wall_s`` found equal: earlier marks go; returns them."""
+        gone = [mark for mark in self.marks if mark.since_wall_s < wall_s]
+        self.marks = [mark for mark in self.marks if mark.since_wall_s >= wall_s]
+        return gone

@@ -1,0 +1,359 @@
+"""The loop that carries entries to the secondary: it executes what the lanes command, and reports what came of it.
+
+Owns the sending and its clock; which entry goes when is the lanes' to say, and what an answer means settle's.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from urllib.parse import quote
+
+import structlog
+
+from proxy.errors import TurnoutError, UpstreamError
+from proxy.journal.entry import Entry
+from proxy.journal.store import DeadLetter, JournalStore
+from proxy.limits import MIRROR_REQUEST_TIMEOUT_S
+from proxy.mirror import settle
+from proxy.mirror.gate import Gate
+from proxy.mirror.lanes import Command, Repair, Replay, Settled, Void, backoff_s
+from proxy.mirror.settle import Verdict
+from proxy.mirror.state import MirrorState
+from proxy.model import MirrorAnswer, Reply
+from proxy.ports import Clock, Sender
+from proxy.protocol import (
+    VOID_PATH,
+    parse_read_version,
+    parse_stale,
+    parse_void,
+    repair_version,
+    replay_version,
+)
+
+log = structlog.get_logger("mirror")
+
+EnsureAnnounced = Callable[[str], Awaitable[bool]]
+"""Whether that upstream answers and knows the present epoch, telling it if it does not."""
+
+
+def path_of(key: str) -> str:
+    """The request target of a key: each segment percent-encoded."""
+    return quote(key, safe="/-._~!$&'()*+,;=:@")
+
+
+class Replayer:
+    """Runs from `start` to `stop`. `wake` may be called at any time from the event loop."""
+
+    def __init__(self, state: MirrorState, journal: JournalStore, sender: Sender, clock: Clock) -> None:
+        self._state = state
+        self._lanes = state.lanes
+        self._journal = journal
+        self._sender = sender
+        self._clock = clock
+        self._loop = asyncio.get_running_loop()
+        self.gate: Gate | None = None
+        self.ensure_announced: EnsureAnnounced = _always
+        self._is_running = False
+        self._is_woken = False
+        self._timer: asyncio.TimerHandle | None = None
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._probe: asyncio.Task[None] | None = None
+        self._void_failures: dict[int, int] = {}
+        self._away_failures = 0
+        self._idle = asyncio.Event()
+
+    # -- running -----------------------------------------------------------------------------------
+
+    def start(self) -> None:
+        self._is_running = True
+        self.wake()
+
+    async def stop(self) -> None:
+        """What is under way is given up: the journal has it."""
+        self._is_running = False
+        if self._timer is not None:
+            self._timer.cancel()
+        tasks = [*self._tasks, *([self._probe] if self._probe else [])]
+        for task in tasks:
+            task.cancel()
+        await asyncio.gather(*tasks, return_exceptions=True)
+
+    def wake(self) -> None:
+        """Something may have become possible."""
+        if self._is_running and not self._is_woken:
+            self._is_woken = True
+            self._loop.call_soon(self._pump)
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until nothing is unsettled (dead keys apart); False after the timeout."""
+        deadline_s = self._clock.now() + timeout_s
+        while not self._lanes.is_idle():
+            left_s = deadline_s - self._clock.now()
+            if left_s <= 0:
+                return False
+            self._idle.clear()
+            try:
+                await asyncio.wait_for(self._idle.wait(), left_s)
+            except TimeoutError:
+                return self._lanes.is_idle()
+        return True
+
+    def _pump(self) -> None:
+        self._is_woken = False
+        if not self._is_running:
+            return
+        for command in self._lanes.commands(self._clock.now()):
+            task = self._loop.create_task(self._execute(command))
+            self._tasks.add(task)
+            task.add_done_callback(self._tasks.discard)
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+        at_s = self._lanes.next_at_s()
+        if at_s is not None:
+            self._timer = self._loop.call_later(max(0.0, at_s - self._clock.now()), self.wake)
+
+    async def _execute(self, command: Command) -> None:
+        try:
+            match command:
+                case Void(seq):
+                    await self._void(seq)
+                case Replay(seq):
+                    await self._replay(seq)
+                case Repair(key, covers):
+                    await self._repair(key, covers)
+        except asyncio.CancelledError:
+            raise
+        except Exception:
+            # A fault of ours must not strand the key: say so, and settle it by repair.
+            log.exception("mirror_command_failed", command=repr(command))
+            self._failed(command)
+        if self._lanes.is_idle():
+            self._idle.set()
+        self.wake()
+
+    def _failed(self, command: Command) -> None:
+        now_s = self._clock.now()
+        match command:
+            case Void(seq):
+                self._lanes.void_failed(seq, now_s, 8)
+            case Replay(seq):
+                self._lanes.replayed(seq, is_equal=False)
+            case Repair(key, _):
+                self._lanes.repair_failed(key, now_s)
+
+    # -- in doubt ----------------------------------------------------------------------------------
+
+    async def _void(self, seq: int) -> None:
+        roles = self._state.roles
+        try:
+            reply = await self._sender.send(
+                roles.primary,
+                "POST",
+                VOID_PATH,
+                [roles.epoch_header, ("Content-Type", "application/json")],
+                b'{"request":%d}' % seq,
+                timeout_s=MIRROR_REQUEST_TIMEOUT_S,
+            )
+            answer = parse_void(reply.body) if reply.status == 200 else None
+            trouble = f"{roles.primary} answers {reply.status}"
+        except UpstreamError as error:
+            answer, trouble = None, str(error)
+        if answer is None:
+            failures = self._void_failures[seq] = self._void_failures.get(seq, 0) + 1
+            if failures in (1, 10) or failures % 100 == 0:
+                log.warning("void_failed", seq=seq, failures=failures, error=trouble)
+            self._lanes.void_failed(seq, self._clock.now(), failures)
+            return
+        self._void_failures.pop(seq, None)
+        entry = self._lanes.entries[seq]
+        if answer.state == "done":
+            self._lanes.voided_done(seq, answer.key, answer.version)
+            self._journal.outcome(entry, _logged)
+            self._journal.ended((), self._state.stats.add("accepted"))
+        else:
+            self._lanes.voided_never(seq)
+            self._settle([entry], None)
+
+    # -- replay ------------------------------------------------------------------------------------
+
+    async def _replay(self, seq: int) -> None:
+        entry = self._lanes.entries[seq]
+        answer = await self._send_replay(entry)
+        settled = self._lanes.replayed(seq, is_equal=answer is not None)
+        if self.gate is not None:
+            self.gate.replayed(seq, answer)
+        self._settle(settled, Settled.REPLAYED)
+
+    async def _send_replay(self, entry: Entry) -> MirrorAnswer | None:
+        """The secondary's answer if it is equal, else None."""
+        if entry.kept_bytes and entry.request_body is None and entry.answer_body is None:
+            entry.request_body, entry.answer_body = await self._journal.bodies(entry.seq)
+        settings, roles = self._state.settings, self._state.roles
+        body = settle.replay_body(entry, settings.carry)
+        if body is None or entry.version is None:
+            return None
+        headers = settle.replay_headers(entry, settings.credentials)
+        headers += [
+            roles.epoch_header,
+            ("Turnout-Mirror", "replay"),
+            ("Turnout-Version", replay_version(entry.version, entry.base)),
+        ]
+        try:
+            reply = await self._sender.send(
+                roles.secondary, entry.method, entry.target, headers, body, timeout_s=MIRROR_REQUEST_TIMEOUT_S
+            )
+        except UpstreamError as error:
+            self._away(str(error))
+            return None
+        if settle.is_equal(entry.status, entry.answer_body or b"", reply.status, reply.body, settings.ignore):
+            self._away_failures = 0
+            return MirrorAnswer(reply.status, reply.headers, reply.body)
+        self._judge_away(reply)
+        log.info(
+            "replay_differs",
+            seq=entry.seq,
+            status=reply.status,
+            expected=entry.status,
+            code=settle.problem_code(reply.body),
+        )
+        return None
+
+    # -- repair ------------------------------------------------------------------------------------
+
+    async def _repair(self, key: str, covers: tuple[int, ...]) -> None:
+        verdict, detail = await self._send_repair(key)
+        now_s = self._clock.now()
+        match verdict:
+            case Verdict.SETTLED:
+                self._away_failures = 0
+                self._settle(self._lanes.repaired(key, covers), Settled.REPAIRED)
+                if self._state.dead.pop(key, None) is not None:
+                    await self._journal.transact(
+                        lambda db: db.execute("delete from dead where key=?", (key,))
+                    )
+            case Verdict.DEAD:
+                self._lanes.dead(key)
+                await self._bury(key, detail)
+            case Verdict.AWAY:
+                self._lanes.repair_failed(key, now_s)
+                self._away(detail)
+            case Verdict.AGAIN:
+                self._lanes.repair_failed(key, now_s)
+
+    async def _send_repair(self, key: str) -> tuple[Verdict, str]:
+        """Read the key at the primary, make the secondary's equal; what came of it, in words too."""
+        roles = self._state.roles
+        target = path_of(key)
+        try:
+            look = await self._sender.send(
+                roles.primary, "GET", target, [roles.epoch_header], timeout_s=MIRROR_REQUEST_TIMEOUT_S
+            )
+        except UpstreamError as error:
+            return Verdict.AGAIN, str(error)
+        read = parse_read_version(look.header("turnout-version"))
+        if look.status not in (200, 404, 410) or read is None:
+            return Verdict.AGAIN, f"{roles.primary} answers {look.status} to a look at {key}"
+        headers = [
+            roles.epoch_header,
+            ("Turnout-Mirror", "repair"),
+            ("Turnout-Version", repair_version(read)),
+        ]
+        if look.status == 200:
+            headers.append(("Content-Type", look.header("content-type") or "application/json"))
+            method, body = "PUT", look.body
+        else:
+            method, body = "DELETE", b""
+        headers += [(name, value) for name, value in self._state.settings.credentials if value]
+        try:
+            reply = await self._sender.send(
+                roles.secondary, method, target, headers, body, timeout_s=MIRROR_REQUEST_TIMEOUT_S
+            )
+        except UpstreamError as error:
+            return Verdict.AWAY, str(error)
+        detail = f"{roles.secondary} answers {reply.status} {settle.problem_code(reply.body) or ''}".rstrip()
+        return settle.judge_repair(reply.status, settle.problem_code(reply.body)), detail
+
+    async def _bury(self, key: str, detail: str) -> None:
+        letter = DeadLetter(key, self._clock.wall(), "repair-refused", detail)
+        self._state.dead[key] = letter
+        log.error(
+            "dead_letter", key=key, detail=detail, next="turnout status; mend the record, then retry the key"
+        )
+        self._journal.ended((), self._state.stats.add("dead"))
+        await self._journal.transact(
+            lambda db: db.execute(
+                "insert or replace into dead (key, since, cause, detail) values (?, ?, ?, ?)",
+                (letter.key, letter.since_wall_s, letter.cause, letter.detail),
+            )
+        )
+
+    # -- the secondary away ------------------------------------------------------------------------
+
+    def _judge_away(self, reply: Reply) -> None:
+        code = settle.problem_code(reply.body)
+        if settle.judge_repair(reply.status, code) is Verdict.AWAY:
+            self._away(f"{self._state.roles.secondary} answers {reply.status} {code or ''}".rstrip())
+        elif parse_stale(reply.body) is not None:
+            self._away(f"{self._state.roles.secondary} is in another epoch")
+
+    def _away(self, why: str) -> None:
+        """Stop sending; look for it until it answers."""
+        if not self._state.secondary_trouble:
+            log.warning("secondary_away", upstream=self._state.roles.secondary, why=why)
+        self._state.secondary_trouble = why
+        self._lanes.is_secondary_up = False
+        if self._is_running and (self._probe is None or self._probe.done()):
+            self._probe = self._loop.create_task(self._look_for_secondary())
+
+    async def _look_for_secondary(self) -> None:
+        while True:
+            self._away_failures += 1
+            try:
+                is_there = await self.ensure_announced(self._state.roles.secondary)
+            except TurnoutError as error:
+                is_there = False
+                self._state.secondary_trouble = str(error)
+            if is_there:
+                self.secondary_is_back()
+                return
+            await asyncio.sleep(backoff_s(self._away_failures) * (0.5 + random.random() / 2))  # noqa: S311 - jitter
+
+    def look_for_secondary(self, why: str) -> None:
+        """Believe the secondary away until it has answered (a start, a change of roles)."""
+        self._away_failures = 0
+        self._away(why)
+
+    def secondary_is_back(self) -> None:
+        if self._state.secondary_trouble:
+            log.info(
+                "secondary_back",
+                upstream=self._state.roles.secondary,
+                lag_entries=self._lanes.unsettled_writes(),
+            )
+        self._state.secondary_trouble = ""
+        self._lanes.secondary_up()
+        self.wake()
+
+    # -- settling ----------------------------------------------------------------------------------
+
+    def _settle(self, entries: list[Entry], how: Settled | None) -> None:
+        if not entries:
+            return
+        totals = self._state.stats.add(str(how), sum(entry.writes for entry in entries)) if how else None
+        self._journal.ended([entry.seq for entry in entries], totals)
+        for entry in entries:
+            self._state.settled(entry.seq)
+        if self._lanes.is_idle():
+            self._idle.set()
+
+
+def _logged(error: TurnoutError | None) -> None:
+    if error is not None:
+        log.error("outcome_not_written", error=str(error))
+
+
+async def _always(_: str) -> bool:
+    return True

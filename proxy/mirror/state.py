@@ -1,0 +1,72 @@
+"""What the two halves of the mirror share: the lanes, the gaps, who is who, and what it all comes to."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from proxy.journal.store import DeadLetter, GapMark, Recovered
+from proxy.mirror.gaps import Gaps
+from proxy.mirror.lanes import Lanes
+from proxy.model import MirrorSettings
+
+
+@dataclass(slots=True)
+class Roles:
+    """Who orders writes now, in which epoch of which journal. Replaced whole at a switch."""
+
+    primary: str
+    secondary: str
+    epoch: int
+    journal_id: str
+    token: str = ""
+
+    @property
+    def epoch_header(self) -> tuple[str, str]:
+        return ("Turnout-Epoch", f"{self.epoch} {self.journal_id}")
+
+
+@dataclass(slots=True)
+class MirrorStats:
+    """Counted since ``since_wall_s``; kept in the journal, so that a restart forgets nothing."""
+
+    since_wall_s: float
+    totals: dict[str, int] = field(default_factory=dict[str, int])
+
+    def add(self, name: str, count: int = 1) -> dict[str, int]:
+        """Returns what to add to the journal's totals."""
+        self.totals[name] = self.totals.get(name, 0) + count
+        return {name: count}
+
+
+class MirrorState:
+    """One process's mirror. Both halves change it on the event loop, and nowhere else."""
+
+    def __init__(self, recovered: Recovered, settings: MirrorSettings, roles: Roles, now_s: float) -> None:
+        self.settings = settings
+        self.roles = roles
+        self.lanes = Lanes()
+        self.gaps = Gaps(recovered.gaps)
+        self.dead: dict[str, DeadLetter] = {letter.key: letter for letter in recovered.dead}
+        self.stats = MirrorStats(recovered.meta.since_wall_s, dict(recovered.meta.totals))
+        self.next_seq = recovered.next_seq
+        self.secondary_trouble = ""
+        """Why the secondary is thought away; empty while it answers."""
+        self.on_settled: list[Callable[[int], None]] = []
+        """Called with each seq that is settled or ended."""
+        for entry in recovered.entries:
+            self.lanes.recovered(entry, now_s)
+        for key in self.dead:
+            self.lanes.bury(key)
+
+    def settled(self, seq: int) -> None:
+        for callback in self.on_settled:
+            callback(seq)
+
+    def lag_seconds(self, wall_s: float) -> float:
+        """Age of the oldest unsettled entry; 0 when there is none."""
+        oldest = self.lanes.oldest_unsettled_s()
+        return 0.0 if oldest is None else max(0.0, wall_s - oldest)
+
+    def add_gap(self, mark: GapMark) -> None:
+        self.gaps.add(mark)

@@ -1,0 +1,120 @@
+"""The words of docs/protocol.md: header names, and their values to and from text. Pure."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from typing import Literal
+
+import msgspec
+
+from proxy.journal.entry import BASE_NONE, BASE_UNKNOWN
+
+EPOCH = "Turnout-Epoch"
+REQUEST = "Turnout-Request"
+VERSION = "Turnout-Version"
+MIRROR = "Turnout-Mirror"
+TOKEN = "Turnout-Token"  # noqa: S105 - a header's name
+
+EPOCH_PATH = "/_turnout/epoch"
+VOID_PATH = "/_turnout/void"
+
+_VERSION = re.compile(r"\s*(none|\d{1,19})\s*;\s*(base|at)=(none|unknown|\d{1,19})\s*")
+
+
+@dataclass(frozen=True, slots=True)
+class WriteVersion:
+    """``Turnout-Version: 18; base=17`` on an accepted write (W2)."""
+
+    version: int | None
+    base: str
+
+
+@dataclass(frozen=True, slots=True)
+class ReadVersion:
+    """``Turnout-Version: 18; at=52`` on a read (R1)."""
+
+    version: int | None
+    at: int
+
+
+def parse_write_version(text: str | None) -> WriteVersion | None:
+    """None where the header is absent or malformed: then only a repair may settle the write."""
+    match = _VERSION.fullmatch(text) if text else None
+    if match is None or match[2] != "base":
+        return None
+    return WriteVersion(None if match[1] == "none" else int(match[1]), match[3])
+
+
+def parse_read_version(text: str | None) -> ReadVersion | None:
+    match = _VERSION.fullmatch(text) if text else None
+    if match is None or match[2] != "at" or not match[3].isdigit():
+        return None
+    return ReadVersion(None if match[1] == "none" else int(match[1]), int(match[3]))
+
+
+def replay_version(version: int, base: str) -> str:
+    """For M1; ``base`` is a number or BASE_NONE."""
+    assert base != BASE_UNKNOWN, "without a base only a repair may settle"
+    return f"{version}; base={base if base == BASE_NONE else int(base)}"
+
+
+def repair_version(read: ReadVersion) -> str:
+    """For M2."""
+    return f"{'none' if read.version is None else read.version}; at={read.at}"
+
+
+class EpochAnswer(msgspec.Struct, frozen=True):
+    """A well-formed answer of ``/_turnout/epoch`` (E1): its sender is versioned."""
+
+    turnout: Literal[1]
+    epoch: int
+    role: Literal["none", "primary", "secondary"]
+    journal: str | None
+    number: int
+    counters: dict[str, int]
+
+
+class VoidAnswer(msgspec.Struct, frozen=True):
+    """V1: what became of a request."""
+
+    state: Literal["done", "never"]
+    key: str = ""
+    version: int | None = None
+
+
+class StaleEpochProblem(msgspec.Struct, frozen=True):
+    """The problem of a 409 ``stale-epoch`` (E3): what the server knows."""
+
+    code: str
+    epoch: int = 0
+    journal: str | None = None
+
+
+_EPOCH = msgspec.json.Decoder(EpochAnswer)
+_VOID = msgspec.json.Decoder(VoidAnswer)
+_STALE = msgspec.json.Decoder(StaleEpochProblem)
+
+
+def parse_epoch(body: bytes) -> EpochAnswer | None:
+    """None where it is not well formed: then it says nothing about its sender."""
+    try:
+        return _EPOCH.decode(body)
+    except msgspec.MsgspecError:
+        return None
+
+
+def parse_void(body: bytes) -> VoidAnswer | None:
+    try:
+        return _VOID.decode(body)
+    except msgspec.MsgspecError:
+        return None
+
+
+def parse_stale(body: bytes) -> StaleEpochProblem | None:
+    """The problem, if it is a ``stale-epoch``."""
+    try:
+        problem = _STALE.decode(body)
+    except msgspec.MsgspecError:
+        return None
+    return problem if problem.code == "stale-epoch" else None
