@@ -40,6 +40,12 @@ MIRROR_REPLAYS_PER_LANE_MAX = 16
 MIRROR_BODIES_IN_MEMORY_BYTES_MAX = 32 << 20
 """Bodies of unsettled entries kept in memory; beyond it they are read back from the journal."""
 
+REGEX_VALUE_CHARS_MAX = 4096
+"""A header, cookie or query value longer than this matches no regex of a canary rule."""
+
+SETTINGS_BYTES_MAX = 256 << 10
+"""A routing.yaml larger than this is refused: it is read whole, on the event loop's machine, at each change."""
+
 EPOCH_SHIFT = 40
 
 SHUTDOWN_S_MAX = 10.0
