@@ -82,10 +82,15 @@ class Answer:
 
 @dataclass(frozen=True, slots=True)
 class Idempotency:
-    """An Idempotency-Key with the fingerprint (SHA-256) of the request that it belongs to."""
+    """An Idempotency-Key with the fingerprint (SHA-256) of the request that it belongs to.
+
+    With ``only_kept`` (a replay) the answer is kept, replacing an earlier one, but none is looked for: a replay
+    is judged by its version alone (DESIGN section 9).
+    """
 
     key: str
     fingerprint: bytes
+    only_kept: bool = False
 
 
 @dataclass(frozen=True, slots=True)
@@ -211,7 +216,10 @@ class Store(Protocol):
         ...
 
     async def page(self, collection: str, query: Query) -> Page:
-        """The rows that a query asks for; an unknown collection is empty. Order of creation without a sort."""
+        """The rows that a query asks for; an unknown collection is empty. Order of creation without a sort.
+
+        Raises backends.query.QueryError as Selection.page does.
+        """
         ...
 
     async def change(
@@ -229,6 +237,7 @@ class Store(Protocol):
 
         With ``record_id`` None the store makes an id: the collection's counter where all ids are integers or there
         are none yet, else a UUIDv7. The counter is persisted and never gives an id twice; any integer id that is stored raises it.
+        Integer ids are those of backends.contract.ids.integer_of; uuid7 is there too.
 
         ``epoch`` is compared in the same step (StaleEpochError). ``request`` is recorded with the verdict in
         one commit, rejections too (StaleRequestError for a copy). With ``idempotency``, ``answer(changed)`` is kept in the
