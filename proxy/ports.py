@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
 from proxy.errors import TurnoutError
@@ -82,7 +82,9 @@ class MirrorPort(Protocol):
         """No byte of it reached an upstream (connection refused, the client left before)."""
         ...
 
-    def await_secondary(self, seq: int, timeout_s: float, done: Callable[[MirrorAnswer | None], None]) -> None:
+    def await_secondary(
+        self, seq: int, timeout_s: float, done: Callable[[MirrorAnswer | None], None]
+    ) -> None:
         """After ``accepted``: the secondary's answer if its replay is equal and in time, else None. Calls back at once where nobody should wait."""
         ...
 
@@ -117,4 +119,84 @@ class Sender(Protocol):
         timeout_s: float,
     ) -> Reply:
         """One request, sent at most once by intent; the whole answer. UpstreamError where there is none. ``target`` is sent as it is."""
+        ...
+
+
+class DeadKey(Protocol):
+    """A dead letter as it is shown."""
+
+    @property
+    def key(self) -> str: ...
+    @property
+    def since_wall_s(self) -> float: ...
+    @property
+    def cause(self) -> str: ...
+    @property
+    def detail(self) -> str: ...
+
+
+class MirrorControl(Protocol):
+    """The mirror as control sees it."""
+
+    def fence(self, reason: str) -> None:
+        """New writes wait."""
+        ...
+
+    def release(self) -> None:
+        """Held writes go on, decided anew."""
+        ...
+
+    async def calm(self, lag_s: float, timeout_s: float) -> bool:
+        """Wait until the oldest unsettled entry is younger than ``lag_s``, or there is none."""
+        ...
+
+    async def drained(self, timeout_s: float) -> bool:
+        """Wait until nothing is unsettled, dead letters apart."""
+        ...
+
+    def lag_entries(self) -> int: ...
+
+    def unproven(self) -> tuple[str, ...]:
+        """The prefixes that no validation has cleared yet."""
+        ...
+
+    def dead_keys(self) -> tuple[str, ...]: ...
+
+    def secondary_trouble(self) -> str:
+        """Why the secondary is thought away; empty while it answers."""
+        ...
+
+    def fence_reason(self) -> str:
+        """Why writes wait now; empty when they do not."""
+        ...
+
+    def stats(self) -> Mapping[str, object]:
+        """What ``/api/dual-write/stats`` shows."""
+        ...
+
+    def dead_letters(self) -> Sequence[DeadKey]: ...
+
+    async def retry(self, key: str) -> None:
+        """Try a dead key again; RefusedError where it is none."""
+        ...
+
+    async def drop(self, key: str, reason: str) -> None:
+        """Give a dead key up and leave a gap mark; RefusedError where it is none."""
+        ...
+
+    def set_roles(self, primary: str, secondary: str, epoch: int) -> None:
+        """From now on writes are ordered by ``primary``. Only while fenced and drained."""
+        ...
+
+
+class Validator(Protocol):
+    """Compares every record of both upstreams (P9). Handed in by the CLI, which knows the tools of the backends."""
+
+    async def __call__(
+        self, primary_url: str, secondary_url: str, *, token: str, epoch: str
+    ) -> Mapping[str, object]:
+        """``{"equal": bool, "compared": int, "differences": […], …}``, JSON-able. UpstreamError where one does not answer.
+
+        ``epoch`` is the value of Turnout-Epoch. Differences under writes in flight are looked at again before they count.
+        """
         ...

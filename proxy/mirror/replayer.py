@@ -310,6 +310,8 @@ class Replayer:
 
     async def _look_for_secondary(self) -> None:
         while True:
+            if self._away_failures:
+                await asyncio.sleep(backoff_s(self._away_failures) * (0.5 + random.random() / 2))  # noqa: S311 - jitter
             self._away_failures += 1
             try:
                 is_there = await self.ensure_announced(self._state.roles.secondary)
@@ -319,7 +321,6 @@ class Replayer:
             if is_there:
                 self.secondary_is_back()
                 return
-            await asyncio.sleep(backoff_s(self._away_failures) * (0.5 + random.random() / 2))  # noqa: S311 - jitter
 
     def look_for_secondary(self, why: str) -> None:
         """Believe the secondary away until it has answered (a start, a change of roles)."""

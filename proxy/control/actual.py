@@ -1,0 +1,142 @@
+"""What is actual, in memory and in the journal: primary, epoch, overrides, history. The only place that writes them."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+
+from proxy.journal.store import HistoryLine, JournalMeta, JournalStore, Override
+from proxy.ports import Clock
+
+HISTORY_LINES_MAX = 1000
+
+
+class Actual:
+    """One process's view of the journal's meta, changed only together with it."""
+
+    def __init__(self, journal: JournalStore, clock: Clock) -> None:
+        self._journal = journal
+        self._clock = clock
+        self.meta: JournalMeta = journal.recovered.meta
+        self.overrides: dict[str, Override] = {one.path: one for one in journal.recovered.overrides}
+
+    @property
+    def is_new(self) -> bool:
+        return not self.meta.primary
+
+    async def begin(self, primary: str) -> None:
+        """A new journal: who is primary, in epoch 1, with everything unproven."""
+        wall_s = self._clock.wall()
+
+        def work(db: sqlite3.Connection) -> int:
+            _set(db, primary=primary, first_primary=primary, epoch="1", burned="1", since=str(wall_s))
+            return _gap(db, "", wall_s, "first start")
+
+        number = await self._journal.transact(work)
+        self.meta.primary = self.meta.first_primary = primary
+        self.meta.epoch = self.meta.burned = 1
+        self.meta.since_wall_s = wall_s
+        self.first_gap_id = number
+
+    async def burn(self, epoch: int) -> None:
+        """From now on this epoch may have been announced."""
+        assert epoch > self.meta.burned, "an epoch is burned once"
+        await self._journal.transact(lambda db: _set(db, burned=str(epoch)))
+        self.meta.burned = epoch
+
+    async def commit(
+        self, *, primary: str, epoch: int, overrides: Iterable[Override] | None, line: HistoryLine | None
+    ) -> None:
+        """One transaction: primary and epoch, the overrides of a switch (None: leave them), a line of history."""
+        assert epoch <= self.meta.burned, (
+            "an epoch is burned before it is announced, and announced before it is committed"
+        )
+        new = None if overrides is None else list(overrides)
+
+        def work(db: sqlite3.Connection) -> None:
+            _set(db, primary=primary, epoch=str(epoch))
+            if new is not None:
+                db.execute("delete from overrides")
+                db.executemany(
+                    "insert into overrides values (?, ?, ?)", [(o.path, o.value, o.file_value) for o in new]
+                )
+            if line is not None:
+                _line(db, line)
+
+        await self._journal.transact(work)
+        self.meta.primary, self.meta.epoch = primary, epoch
+        if new is not None:
+            self.overrides = {one.path: one for one in new}
+
+    async def drop_overrides(self, paths: Iterable[str]) -> None:
+        gone = [path for path in paths if path in self.overrides]
+        if gone:
+            await self._journal.transact(
+                lambda db: db.executemany("delete from overrides where path=?", [(path,) for path in gone])
+            )
+            for path in gone:
+                self.overrides.pop(path, None)
+
+    async def validated(self, began_wall_s: float) -> None:
+        """A validation that began then found equal: the gaps from before are cleared."""
+
+        def work(db: sqlite3.Connection) -> None:
+            db.execute("delete from gaps where since < ?", (began_wall_s,))
+            _set(db, validated=str(began_wall_s))
+
+        await self._journal.transact(work)
+        self.meta.validated_wall_s = began_wall_s
+
+    async def adopt(self, epoch: int, primary: str) -> None:
+        """Take over upstreams that another journal served: a higher epoch, and everything unproven."""
+        wall_s = self._clock.wall()
+
+        def work(db: sqlite3.Connection) -> None:
+            _set(db, primary=primary, epoch=str(epoch), burned=str(epoch), validated="0")
+            _gap(db, "", wall_s, "adopted from another journal")
+
+        await self._journal.transact(work)
+        self.meta.primary, self.meta.epoch, self.meta.burned, self.meta.validated_wall_s = (
+            primary,
+            epoch,
+            epoch,
+            0.0,
+        )
+
+    async def remember(self, actor: str, verb: str, detail: str, reason: str = "") -> None:
+        line = self.line(actor, verb, detail, reason)
+        await self._journal.transact(lambda db: _line(db, line))
+
+    def line(self, actor: str, verb: str, detail: str, reason: str = "") -> HistoryLine:
+        return HistoryLine(self._clock.wall(), actor, verb, detail, reason)
+
+    async def history(self, count: int = 50) -> list[HistoryLine]:
+        """Newest first."""
+
+        def read(db: sqlite3.Connection) -> list[HistoryLine]:
+            rows = db.execute(
+                "select wall, actor, verb, detail, reason, id from history order by id desc limit ?", (count,)
+            )
+            return [HistoryLine(*row) for row in rows]
+
+        return await self._journal.transact(read)
+
+
+def _set(db: sqlite3.Connection, **values: str) -> None:
+    db.executemany("update meta set value=? where name=?", [(value, name) for name, value in values.items()])
+
+
+def _gap(db: sqlite3.Connection, prefix: str, wall_s: float, why: str) -> int:
+    cursor = db.execute("insert into gaps (prefix, since, why) values (?, ?, ?)", (prefix, wall_s, why))
+    return cursor.lastrowid or 0
+
+
+def _line(db: sqlite3.Connection, line: HistoryLine) -> None:
+    db.execute(
+        "insert into history (wall, actor, verb, detail, reason) values (?, ?, ?, ?, ?)",
+        (line.wall_s, line.actor, line.verb, line.detail, line.reason),
+    )
+    db.execute(
+        "delete from history where id <= (select max(id) from history) - ?",
+        (HISTORY_LINES_MAX,),
+    )

@@ -1,0 +1,224 @@
+"""Runs the table of control/switch.py against the real world: fence, drain, announcements, one commit."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Iterable
+from dataclasses import dataclass, field
+
+import structlog
+
+from proxy.control import epochs
+from proxy.control.actual import Actual
+from proxy.control.switch import TRANSITIONS, Came, Step
+from proxy.errors import RefusedError, TurnoutError
+from proxy.journal.store import HistoryLine, Override
+from proxy.ports import Clock, MirrorControl, Sender
+
+log = structlog.get_logger("control")
+
+CALM_LAG_S = 0.25
+"""Before the fence goes up the mirror is this close: the rest fits in the hold."""
+
+FENCE_SHARE = 0.8
+"""The part of ``hold_timeout`` that draining at the fence may use; the rest is for the announcements."""
+
+RETRY_S = 0.2
+
+
+@dataclass(slots=True)
+class Passage:
+    """One change of epoch under way: a switch, or a validation's new epoch with the same primary."""
+
+    primary: str
+    secondary: str
+    wait_s: float
+    overrides: Callable[[], Iterable[Override]] | None = None
+    """Those that a switch stores; None leaves them as they are."""
+    line: HistoryLine | None = None
+    step: Step = Step.DRAIN
+    why: str = ""
+    held_s: float = 0.0
+    epoch: int = 0
+    trail: list[str] = field(default_factory=list[str])
+
+
+class Switching:
+    """The one place where an epoch is burned, announced and committed while the proxy runs. One passage at a time."""
+
+    def __init__(
+        self,
+        *,
+        actual: Actual,
+        mirror: MirrorControl,
+        sender: Sender,
+        clock: Clock,
+        hold_timeout_s: Callable[[], float],
+        publish: Callable[[], None],
+        secondary: Callable[[], str],
+    ) -> None:
+        self._actual = actual
+        self._mirror = mirror
+        self._sender = sender
+        self._clock = clock
+        self._hold_timeout_s = hold_timeout_s
+        self._publish = publish
+        self._secondary = secondary
+        self._lock = asyncio.Lock()
+        self.is_running = False
+
+    async def run(self, passage: Passage) -> None:
+        """To DONE, or RefusedError with nothing changed."""
+        if self.is_running:
+            raise RefusedError("another switch or validation is taking a new epoch", "try again in a second")
+        async with self._lock:
+            self.is_running = True
+            try:
+                # A client of the admin API that hangs up must not stop a switch half way.
+                await asyncio.shield(asyncio.ensure_future(self._walk(passage)))
+            finally:
+                self.is_running = False
+        if passage.step is not Step.DONE:
+            raise RefusedError(
+                f"called off: {passage.why}; nothing has changed", "look at `turnout status`, then try again"
+            )
+
+    async def _walk(self, passage: Passage) -> None:
+        acts = {
+            Step.DRAIN: self._drain,
+            Step.FENCE: self._fence,
+            Step.REST: self._rest,
+            Step.BURN: self._burn,
+            Step.ANNOUNCE: self._announce,
+            Step.COMMIT: self._commit,
+            Step.RENEW: self._renew,
+        }
+        fenced_at_s: float | None = None
+        try:
+            while passage.step in acts:
+                step = passage.step
+                if step is Step.FENCE:
+                    fenced_at_s = self._clock.now()
+                try:
+                    ok = await acts[step](passage)
+                except TurnoutError as error:
+                    ok, passage.why = False, str(error)
+                came = Came.OK if ok else Came.FAILED
+                passage.trail.append(f"{step}:{came}")
+                passage.step = TRANSITIONS[step][came]
+        finally:
+            # Also when this is cancelled: held writes must never wait for somebody who has gone.
+            if fenced_at_s is not None:
+                passage.held_s = self._clock.now() - fenced_at_s
+                if self._actual.meta.burned == self._actual.meta.epoch:
+                    self._mirror.release()
+            log.info(
+                "passage",
+                to=passage.primary,
+                end=str(passage.step),
+                held_s=round(passage.held_s, 3),
+                why=passage.why,
+            )
+
+    async def _drain(self, passage: Passage) -> bool:
+        if await self._mirror.calm(CALM_LAG_S, passage.wait_s):
+            return True
+        passage.why = f"the mirror could not be drained in {passage.wait_s:.0f} s ({self._mirror.lag_entries()} entries left)"
+        return False
+
+    async def _fence(self, passage: Passage) -> bool:
+        self._mirror.fence(f"the primary becomes {passage.primary}")
+        return True
+
+    async def _rest(self, passage: Passage) -> bool:
+        timeout_s = self._hold_timeout_s() * FENCE_SHARE
+        if await self._mirror.drained(timeout_s):
+            return True
+        passage.why = f"{self._mirror.lag_entries()} entries were not settled within {timeout_s * 1000:.0f} ms of holding writes"
+        return False
+
+    async def _burn(self, passage: Passage) -> bool:
+        passage.epoch = self._actual.meta.burned + 1
+        await self._actual.burn(passage.epoch)
+        return True
+
+    async def _announce(self, passage: Passage) -> bool:
+        timeout_s = max(0.2, self._hold_timeout_s() / 2)
+        known = await asyncio.gather(
+            *(
+                epochs.look(self._sender, name, timeout_s=timeout_s)
+                for name in (passage.primary, passage.secondary)
+            )
+        )
+        counters: dict[str, int] = {}
+        for answer in known:
+            for name, value in answer.counters.items():
+                counters[name] = max(value, counters.get(name, 0))
+        await asyncio.gather(
+            *(
+                epochs.announce(
+                    self._sender,
+                    name,
+                    epoch=passage.epoch,
+                    role=role,
+                    journal_id=self._actual.meta.journal_id,
+                    counters=counters,
+                    timeout_s=timeout_s,
+                )
+                for name, role in ((passage.primary, "primary"), (passage.secondary, "secondary"))
+            )
+        )
+        return True
+
+    async def _commit(self, passage: Passage) -> bool:
+        overrides = None if passage.overrides is None else list(passage.overrides())
+        await self._actual.commit(
+            primary=passage.primary, epoch=passage.epoch, overrides=overrides, line=passage.line
+        )
+        self._mirror.set_roles(passage.primary, passage.secondary, passage.epoch)
+        self._publish()
+        return True
+
+    async def _renew(self, passage: Passage) -> bool:
+        """An upstream may know the burned epoch: the next one, with the primary that the journal names, durable there before writes go on."""
+        while True:
+            try:
+                await self.renew()
+            except TurnoutError as error:
+                log.error(
+                    "renew_failed",
+                    error=str(error),
+                    next="writes stay held until the primary takes the next epoch",
+                )
+                await asyncio.sleep(RETRY_S * 5)
+            else:
+                return True
+
+    async def renew(self) -> None:
+        """Until the journal's primary has taken an epoch above every burned one. Writes stay fenced meanwhile."""
+        meta = self._actual.meta
+        self._mirror.fence(f"{meta.primary} has not been told the new epoch yet")
+        epoch = meta.burned + 1
+        await self._actual.burn(epoch)
+        await self._until_announced(meta.primary, epoch)
+        await self._actual.commit(primary=meta.primary, epoch=epoch, overrides=None, line=None)
+        self._mirror.set_roles(meta.primary, self._secondary(), epoch)
+
+    async def _until_announced(self, upstream: str, epoch: int) -> None:
+        while True:
+            try:
+                await epochs.announce(
+                    self._sender,
+                    upstream,
+                    epoch=epoch,
+                    role="primary",
+                    journal_id=self._actual.meta.journal_id,
+                    counters={},
+                )
+            except epochs.ForeignJournalError:
+                raise
+            except TurnoutError as error:
+                log.warning("announce_failed", upstream=upstream, epoch=epoch, error=str(error))
+                await asyncio.sleep(RETRY_S)
+            else:
+                return

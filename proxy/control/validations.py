@@ -1,0 +1,128 @@
+"""Validations that the proxy runs: a new epoch behind a short fence, every record compared, then the gaps cleared (P9)."""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
+
+import structlog
+
+from proxy.control.actual import Actual
+from proxy.control.switching import Passage, Switching
+from proxy.errors import RefusedError, TurnoutError
+from proxy.ports import Clock, Validator
+
+log = structlog.get_logger("control")
+
+KEPT_MAX = 20
+WAIT_S = 10.0
+
+
+@dataclass(slots=True)
+class Run:
+    """One validation: ``running``, then ``equal``, ``different`` or ``failed``."""
+
+    id: int
+    began_wall_s: float
+    state: str = "running"
+    ended_wall_s: float = 0.0
+    error: str = ""
+    report: Mapping[str, object] = field(default_factory=dict[str, object])
+    gaps_cleared: int = 0
+
+    def as_json(self) -> dict[str, object]:
+        return {
+            "id": self.id,
+            "state": self.state,
+            "began": self.began_wall_s,
+            "ended": self.ended_wall_s or None,
+            "error": self.error or None,
+            "gaps_cleared": self.gaps_cleared,
+            "report": dict(self.report),
+        }
+
+
+class Validations:
+    """One at a time; the last KEPT_MAX are remembered."""
+
+    def __init__(
+        self,
+        *,
+        actual: Actual,
+        switching: Switching,
+        validator: Validator | None,
+        clock: Clock,
+        url_of: Callable[[str], str],
+        secondary: Callable[[], str],
+        clear_gaps: Callable[[float], int],
+        token: str,
+    ) -> None:
+        self._actual = actual
+        self._switching = switching
+        self._validator = validator
+        self._clock = clock
+        self._url_of = url_of
+        self._secondary = secondary
+        self._clear_gaps = clear_gaps
+        self._token = token
+        self._task: asyncio.Task[None] | None = None
+        self.runs: list[Run] = []
+
+    def begin(self, actor: str) -> Run:
+        """Start one; RefusedError while another runs."""
+        if self._validator is None:
+            raise RefusedError(
+                "this proxy was started without the tools that compare", "start it with `turnout proxy`"
+            )
+        if self._task is not None and not self._task.done():
+            raise RefusedError(
+                f"validation {self.runs[-1].id} is running", "wait for it: GET /api/v1/validations"
+            )
+        number = self.runs[-1].id + 1 if self.runs else 1
+        run = Run(number, self._clock.wall())
+        self.runs = [*self.runs[-KEPT_MAX + 1 :], run]
+        self._task = asyncio.get_running_loop().create_task(self._run(run, self._validator, actor))
+        return run
+
+    async def wait(self) -> None:
+        """Until the running one has ended."""
+        if self._task is not None:
+            await asyncio.shield(self._task)
+
+    async def stop(self) -> None:
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _run(self, run: Run, validator: Validator, actor: str) -> None:
+        try:
+            await self._compare(run, validator)
+        except TurnoutError as error:
+            run.state, run.error = "failed", str(error)
+        except asyncio.CancelledError:
+            run.state, run.error = "failed", "the proxy was stopped"
+            raise
+        except Exception as error:
+            log.exception("validation_failed")
+            run.state, run.error = "failed", repr(error)
+        run.ended_wall_s = self._clock.wall()
+        log.info("validation", id=run.id, state=run.state, error=run.error, gaps_cleared=run.gaps_cleared)
+        await self._actual.remember(actor, "validate", run.state, run.error)
+
+    async def _compare(self, run: Run, validator: Validator) -> None:
+        meta = self._actual.meta
+        # The new epoch comes first: nothing sent before it can still arrive at either upstream afterwards.
+        await self._switching.run(Passage(primary=meta.primary, secondary=self._secondary(), wait_s=WAIT_S))
+        run.report = await validator(
+            self._url_of(meta.primary),
+            self._url_of(self._secondary()),
+            token=self._token,
+            epoch=f"{meta.epoch} {meta.journal_id}",
+        )
+        if run.report.get("equal") is True:
+            await self._actual.validated(run.began_wall_s)
+            run.gaps_cleared = self._clear_gaps(run.began_wall_s)
+            run.state = "equal"
+        else:
+            run.state = "different"
