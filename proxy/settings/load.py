@@ -1,0 +1,107 @@
+"""Text to settings, or to all of its faults at once. The one way in for every routing.yaml."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from typing import TypeVar, cast
+
+from pydantic import BaseModel, ValidationError
+
+from proxy.limits import SETTINGS_BYTES_MAX
+from proxy.settings import document as documents
+from proxy.settings.checks import Parts, check
+from proxy.settings.complaints import shape_faults
+from proxy.settings.document import Document
+from proxy.settings.faults import BadSettingsError, Fault
+from proxy.settings.shape import RouteShape, SettingsShape, ShadowShape, UpstreamShape
+
+ShapeT = TypeVar("ShapeT", bound=BaseModel)
+
+FROM_FILE = "file"
+FROM_DEFAULT = "default"
+
+
+@dataclass(frozen=True, slots=True)
+class Settings:
+    """One checked file: what is *desired*. Who is primary in fact, the journal says."""
+
+    source: str
+    """What faults and logs call it: the file's path as given."""
+    text: str
+    shape: SettingsShape
+    document: Document
+
+    @property
+    def primary(self) -> str:
+        return self.shape.primary
+
+    @property
+    def secondary(self) -> str:
+        first, second = self.shape.upstreams
+        return second if self.primary == first else first
+
+    @property
+    def canary_enabled(self) -> bool:
+        return self.shape.canary.enabled
+
+    def origin(self, *path: str) -> str:
+        """Where a setting comes from: ``file``, ``default``, or ``environment: NAME`` (an edit of the file is refused there)."""
+        spot = self.document.spots.get(path)
+        if spot is None:
+            return FROM_DEFAULT
+        return f"environment: {', '.join(spot.variables)}" if spot.variables else FROM_FILE
+
+
+def load(text: str, env: Mapping[str, str], source: str) -> Settings:
+    """The settings of a text. ``env`` fills ``${NAME:-default}``.
+
+    Raises BadSettingsError with every fault, in the order of the file.
+    """
+    if len(text) > SETTINGS_BYTES_MAX:
+        raise BadSettingsError(
+            source, [Fault(1, 1, f"the file is larger than {SETTINGS_BYTES_MAX >> 10} KiB")]
+        )
+    document, faults = documents.read(text, env)
+    if document is None:
+        raise BadSettingsError(source, faults)
+    shape: SettingsShape | None = None
+    try:
+        shape = SettingsShape.model_validate(document.value)
+    except ValidationError as error:
+        faults += shape_faults(error, document, faults)
+    faults += check(_parts(document.value), document)
+    if shape is None or faults:
+        raise BadSettingsError(source, faults)
+    return Settings(source, text, shape, document)
+
+
+def _parts(value: object) -> Parts:
+    top = _mapping(value)
+    upstreams = _mapping(top.get("upstreams"))
+    primary = top.get("primary")
+    routes = top.get("routes")
+    shaped = ((name, _part(UpstreamShape, raw)) for name, raw in upstreams.items())
+    numbered = ((index, _part(RouteShape, raw)) for index, raw in enumerate(_list(routes)))
+    return Parts(
+        names=tuple(upstreams) if isinstance(top.get("upstreams"), dict) else None,
+        upstreams=tuple((name, upstream) for name, upstream in shaped if upstream is not None),
+        primary=primary if isinstance(primary, str) else None,
+        routes=tuple((index, route) for index, route in numbered if route is not None),
+        shadow=_part(ShadowShape, top.get("shadow", {})),
+    )
+
+
+def _part(kind: type[ShapeT], raw: object) -> ShapeT | None:
+    try:
+        return kind.model_validate(raw)
+    except ValidationError:
+        return None
+
+
+def _mapping(value: object) -> dict[str, object]:
+    return cast("dict[str, object]", value) if isinstance(value, dict) else {}
+
+
+def _list(value: object) -> list[object]:
+    return cast("list[object]", value) if isinstance(value, list) else []
