@@ -26,6 +26,9 @@ HELD_WRITES_MAX = 10_000
 PIPELINED_BYTES_MAX = 256 << 10
 """Bytes of pipelined requests kept while one is being answered; then reading stops."""
 
+JOURNAL_BODIES_BYTES_MAX = 256 << 20
+"""Bodies kept for unsettled entries; beyond it a key's entries collapse to one mark (``journal.bodies_max``)."""
+
 JOURNAL_BATCH_MAX = 512
 JOURNAL_RESERVE_BYTES = 8 << 20
 """Free space on the journal's disk below which no new intent is taken; outcomes and settling may use it."""

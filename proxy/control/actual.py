@@ -5,7 +5,7 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Iterable
 
-from proxy.journal.store import HistoryLine, JournalMeta, JournalStore, Override
+from proxy.journal.store import GapMark, HistoryLine, JournalMeta, JournalStore, Override
 from proxy.ports import Clock
 
 HISTORY_LINES_MAX = 1000
@@ -28,15 +28,14 @@ class Actual:
         """A new journal: who is primary, in epoch 1, with everything unproven."""
         wall_s = self._clock.wall()
 
-        def work(db: sqlite3.Connection) -> int:
+        def work(db: sqlite3.Connection) -> None:
             _set(db, primary=primary, first_primary=primary, epoch="1", burned="1", since=str(wall_s))
-            return _gap(db, "", wall_s, "first start")
+            _gap(db, "", wall_s, "first start")
 
-        number = await self._journal.transact(work)
+        await self._journal.transact(work)
         self.meta.primary = self.meta.first_primary = primary
         self.meta.epoch = self.meta.burned = 1
         self.meta.since_wall_s = wall_s
-        self.first_gap_id = number
 
     async def burn(self, epoch: int) -> None:
         """From now on this epoch may have been announced."""
@@ -102,6 +101,23 @@ class Actual:
             epoch,
             0.0,
         )
+
+    async def gaps(self) -> list[GapMark]:
+        """The marks as they are on disk now."""
+
+        def read(db: sqlite3.Connection) -> list[GapMark]:
+            return [
+                GapMark(*row) for row in db.execute("select id, prefix, since, why from gaps order by id")
+            ]
+
+        return await self._journal.transact(read)
+
+    async def mark_mirror_off(self) -> None:
+        """A start with the mirror off: whatever is written from now on, the mirror does not carry."""
+        marks = await self.gaps()
+        if not any(mark.prefix == "" for mark in marks):
+            wall_s = self._clock.wall()
+            await self._journal.transact(lambda db: _gap(db, "", wall_s, "the mirror was off"))
 
     async def remember(self, actor: str, verb: str, detail: str, reason: str = "") -> None:
         line = self.line(actor, verb, detail, reason)

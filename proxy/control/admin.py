@@ -321,7 +321,7 @@ def _weight(value: object) -> str | None:
         or not isinstance(value, int | float)
         or not 0 <= value <= 100
         or round(value, 2) != value
-    ):  # noqa: PLR2004
+    ):
         raise UsageError(
             f"weight must be a percentage from 0 to 100 with at most two decimals, not {value!r}"
         )
@@ -331,7 +331,7 @@ def _weight(value: object) -> str | None:
 def _seconds(value: object, default: float = 30.0) -> float:
     if value is None:
         return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 3600:  # noqa: PLR2004
+    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 3600:
         raise UsageError(f"wait_s must be a number of seconds from 0 to 3600, not {value!r}")
     return float(value)
 

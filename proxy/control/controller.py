@@ -28,6 +28,7 @@ from proxy.ports import Clock, MirrorControl, Sender
 from proxy.settings import edit
 from proxy.settings.compile import compile_snapshot
 from proxy.settings.load import Settings, load
+from proxy.settings.tree import CannotEditError
 
 log = structlog.get_logger("control")
 
@@ -86,7 +87,7 @@ class Controller:
             mirror=mirror,
             sender=sender,
             clock=clock,
-            hold_timeout_s=lambda: self.settings.limits.hold_timeout_s,
+            hold_timeout_s=lambda: self.box.current.limits.hold_timeout_s,
             publish=self.publish,
             secondary=lambda: self.other(self._actual.meta.primary),
         )
@@ -97,8 +98,13 @@ class Controller:
     def primary(self) -> str:
         return self._actual.meta.primary
 
+    @property
+    def names(self) -> tuple[str, str]:
+        first, second = self.box.current.upstreams
+        return first.name, second.name
+
     def other(self, name: str) -> str:
-        first, second = self.settings.upstream_names
+        first, second = self.names
         return second if name == first else first
 
     @property
@@ -117,6 +123,10 @@ class Controller:
 
     def source_of(self, path: str) -> str:
         return "override" if path in self._actual.overrides else str(self._config)
+
+    @property
+    def override_count(self) -> int:
+        return len(self._actual.overrides)
 
     def pending(self) -> list[str]:
         """What is wanted and not yet so, in words."""
@@ -146,6 +156,11 @@ class Controller:
         for callback in self.on_publish:
             callback(snapshot)
 
+    async def begin(self) -> None:
+        """The first snapshot: overrides that have ended while nobody ran go first."""
+        await self._actual.drop_overrides(self._ended_overrides())
+        self.publish()
+
     # -- the file ------------------------------------------------------------------------------------
 
     async def follow(self, texts: AsyncIterator[str]) -> None:
@@ -161,7 +176,7 @@ class Controller:
             settings = load(text, self._env, str(self._config))
             self._check_fixed(settings)
         except SettingsError as error:
-            self.faults = [str(error)]
+            self.faults = str(error).splitlines()
             self.reloads["failure"] += 1
             log.error(
                 "reload_refused", config=str(self._config), fault=str(error), kept=f"revision {self.revision}"
@@ -173,11 +188,15 @@ class Controller:
 
     def _check_fixed(self, settings: Settings) -> None:
         """What a running proxy cannot change yet."""
-        if set(settings.upstream_names) != set(self.settings.upstream_names):
-            raise SettingsError("the names of the upstreams cannot change while the proxy runs", "restart it")
-        if settings.mirror.enabled != self.settings.mirror.enabled:
+        old = self.box.current
+        if set(settings.shape.upstreams) != set(self.names):
             raise SettingsError(
-                "mirror.enabled cannot change while the proxy runs: not yet", "restart the proxy"
+                f"{self._config}: the names of the upstreams cannot change while the proxy runs", "restart it"
+            )
+        if settings.shape.mirror.enabled != old.mirror.enabled:
+            raise SettingsError(
+                f"{self._config}: mirror.enabled cannot change while the proxy runs: not yet",
+                "restart the proxy",
             )
 
     async def _take(self, settings: Settings, text: str) -> None:
@@ -258,7 +277,7 @@ class Controller:
                     text = edit.set_scalar(text, ("canary", "weight"), weight)
                 if enabled is not None:
                     text = edit.set_scalar(text, ("canary", "enabled"), _yaml(enabled))
-            except edit.EditRefusedError as error:
+            except CannotEditError as error:
                 raise NotYetError(
                     f"{error.message}: an override of it is not yet built",
                     error.hint or f"edit {self._config} by hand",
@@ -283,7 +302,7 @@ class Controller:
         return Facts(
             to=to,
             primary=meta.primary,
-            is_mirrored=self.settings.mirror.enabled,
+            is_mirrored=self.box.current.mirror.enabled,
             is_primary_up=not primary_error,
             is_secondary_up=not secondary_error,
             trouble=secondary_error,
@@ -301,10 +320,10 @@ class Controller:
         return ""
 
     async def preflight(self, to: str, *, force: bool) -> list[Refusal]:
-        if to not in self.settings.upstream_names:
-            names = " and ".join(self.settings.upstream_names)
+        if to not in self.names:
+            names = " and ".join(self.names)
             raise UsageError(f"there is no upstream {to!r}", f"there are {names}")
-        if not self.settings.mirror.enabled:
+        if not self.box.current.mirror.enabled:
             return preflight(
                 Facts(to, self.primary, is_mirrored=False, is_primary_up=True, is_secondary_up=True, trouble="",
                       gaps=(), dead=(), in_doubt=0, validation_age_s=0.0)
@@ -415,7 +434,7 @@ class Controller:
         for path, value in ((("canary", "enabled"), "false"), ((PRIMARY,), to)):
             if self._resolved()[".".join(path)] == value:
                 continue
-            with contextlib.suppress(edit.EditRefusedError):
+            with contextlib.suppress(CannotEditError):
                 text = edit.set_scalar(text, path, value)
         if text == self.text:
             return

@@ -28,7 +28,7 @@ class AdminTokens:
             if not line.strip() or line.startswith("#"):
                 continue
             parts = line.strip().split(":")
-            if len(parts) != 3 or parts[1] not in ("admin", "viewer") or len(parts[2]) != 64:  # noqa: PLR2004
+            if len(parts) != 3 or parts[1] not in ("admin", "viewer") or len(parts[2]) != 64:
                 raise UsageError(f"TURNOUT_ADMIN_TOKENS, line {number}: expected name:admin|viewer:sha256")
             found[parts[2].lower()] = (parts[0], parts[1])
         return cls(found)
@@ -89,6 +89,6 @@ def refusal(
             return 401, "unauthorized", "send Authorization: Bearer <token>"
         if method not in SAFE and who[1] != "admin":
             return 403, "forbidden", f"{who[0]} may look, not change"
-    if method not in SAFE and content_type.split(";")[0].strip().lower() != "application/json":
+    if method not in SAFE and content_type.split(";", maxsplit=1)[0].strip().lower() != "application/json":
         return 415, "unsupported-media", "send Content-Type: application/json"
     return None

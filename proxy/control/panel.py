@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import datetime
 from collections.abc import Callable, Mapping
+from dataclasses import asdict
 
 from prometheus_client import CollectorRegistry
 from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
@@ -17,7 +18,6 @@ from proxy.errors import TurnoutError
 from proxy.journal.store import HistoryLine
 from proxy.model import COOKIE_NAME, Match, StickyBy
 from proxy.ports import MirrorControl, Sender
-from proxy.routing.dice import EvenDice
 from proxy.routing.explain import explain
 from proxy.routing.head import SimpleHead
 
@@ -61,7 +61,7 @@ class Panel:
         """Why it is not ready; empty when it is."""
         if not self._is_accepting():
             return "the listeners are not open yet"
-        if not self.controller.settings.mirror.enabled:
+        if not self.controller.box.current.mirror.enabled:
             return ""
         try:
             await epochs.look(self._sender, self.controller.primary, timeout_s=1.0)
@@ -164,15 +164,8 @@ class Panel:
     def explain(
         self, method: str, target: str, headers: Mapping[str, str], client_ip: str
     ) -> dict[str, object]:
-        path, _, query = target.partition("?")
-        head = SimpleHead(
-            method=method,
-            path=path,
-            query=query,
-            client_ip=client_ip,
-            headers={k.lower(): v for k, v in headers.items()},
-        )
-        return dict(explain(head, self.controller.box.current, EvenDice()))
+        head = SimpleHead.of(method, target, headers.items(), client_ip)
+        return asdict(explain(head, self.controller.box.current))
 
 
 def _match_text(match: Match) -> str:

@@ -100,3 +100,14 @@ async def open_for_writes(
             mirror.release()
             log.info("writes_open", primary=meta.primary, epoch=meta.epoch)
             return
+
+
+async def ensure_secondary(sender: Sender, actual: Actual, upstream: str) -> bool:
+    """Whether the upstream answers and knows the present epoch as secondary; tells it. TurnoutError says what stands against it."""
+    meta = actual.meta
+    if meta.burned > meta.epoch:
+        return False
+    await epochs.ensure(
+        sender, upstream, epoch=meta.epoch, role="secondary", journal_id=meta.journal_id, burned=meta.burned
+    )
+    return True

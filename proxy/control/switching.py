@@ -179,7 +179,7 @@ class Switching:
         self._publish()
         return True
 
-    async def _renew(self, passage: Passage) -> bool:
+    async def _renew(self, _: Passage) -> bool:
         """An upstream may know the burned epoch: the next one, with the primary that the journal names, durable there before writes go on."""
         while True:
             try:

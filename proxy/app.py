@@ -1,0 +1,285 @@
+"""The composition root: builds the rooms, joins them, runs them until told to stop. The system's clock and dice live here."""
+
+from __future__ import annotations
+
+import asyncio
+import contextlib
+import os
+import signal
+import time
+from collections.abc import Awaitable, Callable, Mapping
+from dataclasses import dataclass
+from importlib import metadata
+from pathlib import Path
+
+import structlog
+from aiohttp import web
+
+from proxy import observe
+from proxy.control import startup
+from proxy.control.actual import Actual
+from proxy.control.admin import make_admin
+from proxy.control.collector import MoveCollector
+from proxy.control.controller import Controller, SnapshotBox
+from proxy.control.guard import AdminTokens, check_listen
+from proxy.control.health import HealthChecks
+from proxy.control.panel import Panel
+from proxy.control.validations import Validations
+from proxy.errors import UsageError
+from proxy.forward.listener import Forwarder
+from proxy.forward.no_mirror import NoMirror
+from proxy.journal.sqlite import SqliteJournal
+from proxy.limits import JOURNAL_BODIES_BYTES_MAX, SHUTDOWN_S_MAX
+from proxy.mirror.gate import Gate
+from proxy.mirror.handle import MirrorHandle
+from proxy.mirror.replayer import Replayer
+from proxy.mirror.state import MirrorState, Roles
+from proxy.ports import Validator
+from proxy.routing.dice import EvenDice
+from proxy.sender import HttpSender
+from proxy.settings.compile import compile_snapshot
+from proxy.settings.load import load
+from proxy.settings.watch import watch
+
+log = structlog.get_logger("proxy")
+
+
+class SystemClock:
+    """ports.Clock."""
+
+    def now(self) -> float:
+        return time.monotonic()
+
+    def wall(self) -> float:
+        return time.time()
+
+
+@dataclass(frozen=True, slots=True)
+class Options:
+    """What the command line and the environment say."""
+
+    config: Path
+    state: Path
+    listen: tuple[str, int]
+    admin: tuple[str, int]
+    env: Mapping[str, str]
+    adopt: bool = False
+    must_be_validated: bool = False
+    """`/readyz` waits for the backfill and a validation (the demo)."""
+
+
+async def run(
+    options: Options, validator: Validator | None, *, on_ready: Callable[[int, int], None] | None = None
+) -> None:
+    """Serve until SIGTERM or SIGINT. TurnoutError where the start is refused."""
+    stop = asyncio.Event()
+    loop = asyncio.get_running_loop()
+    for number in (signal.SIGTERM, signal.SIGINT):
+        loop.add_signal_handler(number, stop.set)
+    async with contextlib.AsyncExitStack() as stack:
+        await _serve(options, validator, stack, stop, on_ready)
+    log.info("stopped")
+
+
+async def _serve(
+    options: Options,
+    validator: Validator | None,
+    stack: contextlib.AsyncExitStack,
+    stop: asyncio.Event,
+    on_ready: Callable[[int, int], None] | None,
+) -> None:
+    clock = SystemClock()
+    tokens = _admin_tokens(options.env)
+    check_listen(options.admin[0], tokens)
+    text = _read(options.config)
+    settings = load(text, options.env, str(options.config))
+    token = options.env.get("TURNOUT_MIRROR_TOKEN", "")
+
+    journal = SqliteJournal(options.state)
+    stack.push_async_callback(journal.close)
+    actual = Actual(journal, clock)
+    draft = compile_snapshot(settings, primary=actual.meta.primary or settings.primary)
+    box = SnapshotBox(draft)
+    names = (draft.upstreams[0].name, draft.upstreams[1].name)
+    sender = HttpSender(lambda name: box.current.upstream(name), token=token)  # noqa: PLW0108 - the current one, each time
+    stack.push_async_callback(sender.close)
+    is_mirrored = draft.mirror.enabled
+
+    if is_mirrored:
+        if actual.is_new and not options.adopt:
+            await startup.check_upstreams(sender, actual, names)
+        if actual.is_new:
+            await actual.begin(settings.primary)
+        if options.adopt:
+            await startup.adopt(sender, actual, names)
+        await startup.check_upstreams(sender, actual, names)
+    elif actual.is_new:
+        await actual.begin(settings.primary)
+    journal.recovered.gaps[:] = await actual.gaps()
+    if not is_mirrored:
+        await actual.mark_mirror_off()
+
+    meta = actual.meta
+    primary = meta.primary
+    secondary = names[1] if primary == names[0] else names[0]
+    roles = Roles(primary, secondary, meta.epoch, meta.journal_id, token)
+    state = MirrorState(journal.recovered, draft.mirror, roles, clock.now())
+    replayer = Replayer(state, journal, sender, clock)
+    gate = Gate(
+        state,
+        journal,
+        clock,
+        wake=replayer.wake,
+        bodies_bytes_max=JOURNAL_BODIES_BYTES_MAX,
+        hold_timeout_s=draft.limits.hold_timeout_s,
+    )
+    replayer.gate = gate
+    mirror = MirrorHandle(state, gate, replayer, journal, clock)
+
+    controller = Controller(
+        config=options.config,
+        env=options.env,
+        settings=settings,
+        text=text,
+        actual=actual,
+        mirror=mirror,
+        sender=sender,
+        clock=clock,
+        box=box,
+    )
+    await controller.begin()
+    registry = observe.make_registry()
+    metrics = observe.make_metrics(registry)
+    journal.fsync_observe = metrics.journal_fsync_duration.observe
+
+    forwarder = Forwarder(
+        snapshots=box,
+        mirror=gate if is_mirrored else NoMirror(),
+        dice=EvenDice(),
+        clock=clock,
+        metrics=metrics,
+    )
+    health = HealthChecks(forwarder.set_up)
+    stack.push_async_callback(health.stop)
+
+    def follow(_: object) -> None:
+        state.settings = box.current.mirror
+        gate.hold_timeout_s = box.current.limits.hold_timeout_s
+        health.follow(box.current)
+
+    controller.on_publish.append(follow)
+    follow(box.current)
+
+    async def ensure_announced(upstream: str) -> bool:
+        return await startup.ensure_secondary(sender, actual, upstream)
+
+    replayer.ensure_announced = ensure_announced
+    validations = Validations(
+        actual=actual,
+        switching=controller.switching,
+        validator=validator if is_mirrored else None,
+        clock=clock,
+        url_of=lambda name: box.current.upstream(name).endpoints[0].url,
+        secondary=lambda: box.current.secondary,
+        clear_gaps=mirror.cleared,
+        token=token,
+    )
+    stack.push_async_callback(validations.stop)
+
+    if is_mirrored:
+        gate.fence(f"{primary} has not been told epoch {meta.epoch} yet")
+    port = await _listen("--listen", options.listen, forwarder.start)
+    stack.push_async_callback(forwarder.stop, SHUTDOWN_S_MAX)
+
+    registry.register(MoveCollector(controller, mirror, health, journal, version()))
+    panel = Panel(
+        version=version(),
+        controller=controller,
+        actual=actual,
+        mirror=mirror,
+        validations=validations,
+        health=health,
+        sender=sender,
+        registry=registry,
+        shares=metrics.requests_by_upstream,
+        is_accepting=lambda: not stop.is_set(),
+        must_be_validated=options.must_be_validated,
+        addresses={"proxy": f"http://{_shown(options.listen[0])}:{port}"},
+    )
+    runner = web.AppRunner(make_admin(panel, tokens), access_log=None, shutdown_timeout=2.0)
+    await runner.setup()
+    stack.push_async_callback(runner.cleanup)
+
+    async def start_admin(host: str, wanted: int) -> int:
+        site = web.TCPSite(runner, host, wanted)
+        await site.start()
+        return int(runner.addresses[0][1])
+
+    admin_port = await _listen("--admin", options.admin, start_admin)
+
+    tasks = [asyncio.create_task(_follow_file(controller, options.config))]
+    if is_mirrored:
+        replayer.start()
+        replayer.look_for_secondary("it has not answered yet")
+        stack.push_async_callback(replayer.stop)
+        tasks.append(
+            asyncio.create_task(startup.open_for_writes(sender, actual, mirror, controller.switching))
+        )
+        tasks.append(asyncio.create_task(controller.pursue()))
+    stack.push_async_callback(_end_tasks, tasks)
+    log.info(
+        "ready",
+        proxy=f"{options.listen[0]}:{port}",
+        admin=f"{options.admin[0]}:{admin_port}",
+        primary=primary,
+        epoch=meta.epoch,
+        stage=str(controller.stage),
+    )
+    if on_ready is not None:
+        on_ready(port, admin_port)
+    await stop.wait()
+    log.info("stopping", in_flight=forwarder.in_flight)
+
+
+async def _follow_file(controller: Controller, config: Path) -> None:
+    await controller.follow(watch(config))
+
+
+async def _end_tasks(tasks: list[asyncio.Task[None]]) -> None:
+    for task in tasks:
+        task.cancel()
+    await asyncio.gather(*tasks, return_exceptions=True)
+
+
+async def _listen(option: str, address: tuple[str, int], start: Callable[[str, int], Awaitable[int]]) -> int:
+    host, port = address
+    try:
+        return await start(host, port)
+    except OSError as error:
+        raise UsageError(
+            f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}",
+            f"stop what uses the port, or give another with {option}",
+        ) from error
+
+
+def _admin_tokens(env: Mapping[str, str]) -> AdminTokens:
+    path = env.get("TURNOUT_ADMIN_TOKENS", "")
+    return AdminTokens.of(env.get("TURNOUT_ADMIN_TOKEN", ""), _read(Path(path)) if path else "")
+
+
+def _read(path: Path) -> str:
+    try:
+        return path.read_text(encoding="utf-8")
+    except (OSError, UnicodeDecodeError) as error:
+        raise UsageError(f"cannot read {path}: {error}", "give a readable file") from error
+
+
+def _shown(host: str) -> str:
+    return "127.0.0.1" if host in ("0.0.0.0", "::", "") else host  # noqa: S104 - shown, not bound
+
+
+def version() -> str:
+    try:
+        return metadata.version("turnout")
+    except metadata.PackageNotFoundError:
+        return "0.0.0+source"
