@@ -12,6 +12,7 @@ from proxy.control import epochs
 from proxy.control.actual import Actual
 from proxy.control.switch import TRANSITIONS, Came, Step
 from proxy.errors import RefusedError, TurnoutError
+from proxy.failpoints import hit
 from proxy.journal.store import HistoryLine, Override
 from proxy.ports import Clock, MirrorControl, Sender
 
@@ -140,6 +141,7 @@ class Switching:
     async def _burn(self, passage: Passage) -> bool:
         passage.epoch = self._actual.meta.burned + 1
         await self._actual.burn(passage.epoch)
+        hit("switch-burned")
         return True
 
     async def _announce(self, passage: Passage) -> bool:
@@ -168,6 +170,7 @@ class Switching:
                 for name, role in ((passage.primary, "primary"), (passage.secondary, "secondary"))
             )
         )
+        hit("switch-announced")
         return True
 
     async def _commit(self, passage: Passage) -> bool:
@@ -175,6 +178,7 @@ class Switching:
         await self._actual.commit(
             primary=passage.primary, epoch=passage.epoch, overrides=overrides, line=passage.line
         )
+        hit("switch-committed")
         self._mirror.set_roles(passage.primary, passage.secondary, passage.epoch)
         self._publish()
         return True

@@ -14,6 +14,7 @@ from dataclasses import replace
 import structlog
 
 from proxy.errors import TurnoutError, UpstreamError
+from proxy.failpoints import hit
 from proxy.journal.entry import Entry, EntryEvent, EntryState
 from proxy.journal.store import GapMark, JournalStore
 from proxy.limits import HELD_WRITES_MAX, MIRROR_BODIES_IN_MEMORY_BYTES_MAX
@@ -139,10 +140,12 @@ class Gate:
                 self._state.settled(seq)
             elif was_given_up:
                 self._end(seq, EntryEvent.NEVER_SENT)
+            hit("intent-durable")
             if not was_given_up:
                 durable(error)
 
         self._journal.intent(entry, on_disk)
+        hit("intent-queued")
         return seq
 
     def headers_for(self, seq: int) -> bytes:
@@ -159,6 +162,7 @@ class Gate:
         return f"Turnout-Epoch: {roles.epoch} {roles.journal_id}\r\n{token}".encode("latin-1")
 
     def accepted(self, seq: int, answer: PrimaryAnswer, durable: Done) -> None:
+        hit("primary-answered")
         entry = self._lanes.entries[seq]
         version = parse_write_version(settle.header(answer.headers, "turnout-version"))
         entry.status = answer.status
@@ -184,8 +188,10 @@ class Gate:
                 self._lanes.accepted(seq)
                 self._journal.ended((), self._state.stats.add("accepted"))
                 self._keep_bounded(entry)
+            hit("outcome-durable")
             self._wake()
             durable(error)
+            hit("client-answered")
 
         self._journal.outcome(state_after, on_disk)
 

@@ -13,6 +13,7 @@ from urllib.parse import quote
 import structlog
 
 from proxy.errors import TurnoutError, UpstreamError
+from proxy.failpoints import hit
 from proxy.journal.entry import Entry
 from proxy.journal.store import DeadLetter, JournalStore
 from proxy.limits import MIRROR_REQUEST_TIMEOUT_S
@@ -167,6 +168,7 @@ class Replayer:
                 log.warning("void_failed", seq=seq, failures=failures, error=trouble)
             self._lanes.void_failed(seq, self._clock.now(), failures)
             return
+        hit("void-answered")
         self._void_failures.pop(seq, None)
         entry = self._lanes.entries[seq]
         if answer.state == "done":
@@ -181,7 +183,9 @@ class Replayer:
 
     async def _replay(self, seq: int) -> None:
         entry = self._lanes.entries[seq]
+        hit("replay-sent")
         answer = await self._send_replay(entry)
+        hit("replay-answered")
         settled = self._lanes.replayed(seq, is_equal=answer is not None)
         if self.gate is not None:
             self.gate.replayed(seq, answer)
@@ -225,6 +229,7 @@ class Replayer:
 
     async def _repair(self, key: str, covers: tuple[int, ...]) -> None:
         verdict, detail = await self._send_repair(key)
+        hit("repair-answered")
         now_s = self._clock.now()
         match verdict:
             case Verdict.SETTLED:
