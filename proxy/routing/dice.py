@@ -7,9 +7,15 @@ from proxy.model import BUCKETS
 WEIGHT_ALL = 10_000
 """Weights are in hundredths of a percent."""
 
-BUCKET_STEP = 6181
-"""Coprime with 10,000, so that it visits every bucket once in 10,000 steps; near 10,000 divided by the golden ratio,
-so that the first few clients are already spread (the three-distance theorem)."""
+_DIGITS = (4, 9, 1, 6, 3, 8, 0, 5, 2, 7)
+"""Which digit comes after which: below any bound they are as evenly spread as ten digits can be."""
+
+_BUCKETS = tuple(
+    int("".join(str(_DIGITS[int(digit)]) for digit in reversed(f"{turn:04}"))) for turn in range(BUCKETS)
+)
+"""The turn's digits backwards (van der Corput): every bucket once in 10,000 turns, each tenth of them once in any 10
+turns, each hundredth once in any 100. So of any 100 new clients, a weight of 10 % takes exactly 10. (A constant step,
+such as 10,000 over the golden ratio, is off by up to 2 there.)"""
 
 
 class EvenDice:
@@ -19,13 +25,13 @@ class EvenDice:
     answers the sum of the weights, to within one, also when the weight changes in between.
     """
 
-    __slots__ = ("_bucket", "_debts")
+    __slots__ = ("_debts", "_turn")
 
-    def __init__(self, first_bucket: int = 0) -> None:
-        """``first_bucket``: where the buckets begin; another number after each start spares the same first clients."""
+    def __init__(self, first_turn: int = 0) -> None:
+        """``first_turn``: where the buckets begin; another number after each start spares the same first clients."""
         # Lives as long as the process: a reload must not start a sequence anew.
         self._debts: dict[int, int] = {}
-        self._bucket = first_bucket % BUCKETS
+        self._turn = first_turn % BUCKETS
 
     def take(self, sequence: int, weight_bp: int) -> bool:
         """Whether the next request of ``sequence`` goes to the secondary."""
@@ -39,6 +45,6 @@ class EvenDice:
 
     def new_bucket(self) -> int:
         """The next bucket; after any 10,000 calls each was given once."""
-        bucket = self._bucket
-        self._bucket = (bucket + BUCKET_STEP) % BUCKETS
-        return bucket
+        turn = self._turn
+        self._turn = (turn + 1) % BUCKETS
+        return _BUCKETS[turn]

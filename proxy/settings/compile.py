@@ -89,7 +89,7 @@ def _canary(settings: Settings, is_enabled: bool) -> Canary:
         always=_matches(shape.always, ("canary", "always"), document),
         weight_bp=shape.weight,
         sticky=shape.sticky,
-        line=document.line("canary"),
+        line=document.line("canary", "enabled") or document.line("canary"),
         weight_line=document.line("canary", "weight"),
     )
 
@@ -124,7 +124,7 @@ def _route_canary(
         always=above.always if shape.always is None else _matches(shape.always, (*path, "always"), document),
         weight_bp=above.weight_bp if shape.weight is None else shape.weight,
         sticky=above.sticky if shape.sticky is None else shape.sticky,
-        line=document.line(*path),
+        line=above.line if shape.enabled is None else document.line(*path, "enabled"),
         weight_line=document.line(*path, "weight") if has_weight else above.weight_line,
         sequence=index + 1 if has_weight else above.sequence,
     )
