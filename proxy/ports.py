@@ -184,8 +184,8 @@ class MirrorControl(Protocol):
         """Give a dead key up and leave a gap mark; RefusedError where it is none."""
         ...
 
-    def set_roles(self, primary: str, secondary: str, epoch: int) -> None:
-        """From now on writes are ordered by ``primary``. Only while fenced and drained."""
+    def set_roles(self, primary: str, secondary: str, epoch: int, *, is_secondary_told: bool) -> None:
+        """From now on writes are ordered by ``primary``. Only while fenced and drained. A secondary that was not told the epoch is told before anything is sent to it."""
         ...
 
 

@@ -179,7 +179,7 @@ class Switching:
             primary=passage.primary, epoch=passage.epoch, overrides=overrides, line=passage.line
         )
         hit("switch-committed")
-        self._mirror.set_roles(passage.primary, passage.secondary, passage.epoch)
+        self._mirror.set_roles(passage.primary, passage.secondary, passage.epoch, is_secondary_told=True)
         self._publish()
         return True
 
@@ -206,7 +206,7 @@ class Switching:
         await self._actual.burn(epoch)
         await self._until_announced(meta.primary, epoch)
         await self._actual.commit(primary=meta.primary, epoch=epoch, overrides=None, line=None)
-        self._mirror.set_roles(meta.primary, self._secondary(), epoch)
+        self._mirror.set_roles(meta.primary, self._secondary(), epoch, is_secondary_told=False)
 
     async def _until_announced(self, upstream: str, epoch: int) -> None:
         while True:

@@ -52,10 +52,12 @@ class MirrorHandle:
     def lag_seconds(self) -> float:
         return self.state.lag_seconds(self._clock.wall())
 
-    def set_roles(self, primary: str, secondary: str, epoch: int) -> None:
+    def set_roles(self, primary: str, secondary: str, epoch: int, *, is_secondary_told: bool) -> None:
         old = self.state.roles
         self.state.roles = Roles(primary, secondary, epoch, old.journal_id, old.token)
-        if (old.primary, old.secondary) != (primary, secondary) or old.epoch != epoch:
+        if is_secondary_told:
+            self.replayer.secondary_is_back()
+        else:
             self.replayer.look_for_secondary(f"{secondary} has not been told epoch {epoch} yet")
 
     def unproven(self) -> tuple[str, ...]:

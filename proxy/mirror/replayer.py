@@ -64,6 +64,7 @@ class Replayer:
         self._void_failures: dict[int, int] = {}
         self._away_failures = 0
         self._idle = asyncio.Event()
+        state.on_settled.append(self._look_idle)
 
     # -- running -----------------------------------------------------------------------------------
 
@@ -131,8 +132,6 @@ class Replayer:
             # A fault of ours must not strand the key: say so, and settle it by repair.
             log.exception("mirror_command_failed", command=repr(command))
             self._failed(command)
-        if self._lanes.is_idle():
-            self._idle.set()
         self.wake()
 
     def _failed(self, command: Command) -> None:
@@ -241,6 +240,7 @@ class Replayer:
                     )
             case Verdict.DEAD:
                 self._lanes.dead(key)
+                self._look_idle(0)
                 await self._bury(key, detail)
             case Verdict.AWAY:
                 self._lanes.repair_failed(key, now_s)
@@ -352,6 +352,8 @@ class Replayer:
         self._journal.ended([entry.seq for entry in entries], totals)
         for entry in entries:
             self._state.settled(entry.seq)
+
+    def _look_idle(self, _: int) -> None:
         if self._lanes.is_idle():
             self._idle.set()
 
