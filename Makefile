@@ -1,0 +1,84 @@
+# `make help` lists what there is. Works with GNU make 3.81 and newer; needs Python 3.11 or newer and pip.
+# PYTHON=python3.12 chooses another interpreter, ARGS="…" goes to the command that a target runs.
+
+PYTHON ?= python3
+ARGS ?=
+BIN := .venv/bin
+PYTEST := $(BIN)/python -m pytest
+DATA_BACKEND ?= json
+
+.DEFAULT_GOAL := help
+.PHONY: help run test quick lint format test-unit test-unit-adapter test-integration test-integration-api \
+        test-browser faults simulate soak bench docs constraints clean venv-run venv-dev chromium
+
+help: ## this list
+	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+run: venv-run ## start it all: PostgreSQL, both servers, the proxy, sample data (Ctrl-C stops it)
+	@exec $(BIN)/turnout demo $(ARGS)
+
+test: venv-dev chromium lint ## everything: lint, types, then every test
+	$(PYTEST) $(ARGS)
+
+quick: lint test-unit ## lint, types and unit tests: before each commit
+
+lint: venv-dev ## style, types and import rules
+	$(BIN)/ruff check
+	$(BIN)/ruff format --check
+	$(BIN)/basedpyright
+	$(BIN)/lint-imports
+
+format: venv-dev ## put the code into the one format
+	$(BIN)/ruff check --fix-only --quiet
+	$(BIN)/ruff format
+
+test-unit: venv-dev ## the pure parts, in seconds
+	$(PYTEST) tests/unit $(ARGS)
+
+test-unit-adapter: venv-dev ## both stores against the one suite for stores
+	$(PYTEST) tests/contract/test_store.py $(ARGS)
+
+test-integration: venv-dev ## real sockets and processes
+	$(PYTEST) tests/integration $(ARGS)
+
+test-integration-api: venv-dev ## the shop's API through the proxy, both upstreams compared; DATA_BACKEND=json|postgres is primary
+	DATA_BACKEND=$(DATA_BACKEND) $(PYTEST) tests/contract tests/integration/test_both_upstreams.py $(ARGS)
+
+test-browser: venv-dev chromium ## the status page in a real Chromium
+	$(PYTEST) tests/browser $(ARGS)
+
+# The long runs. Each stands once its folder has tests.
+long = @if ls $(1)/test_*.py >/dev/null 2>&1; then exec $(PYTEST) $(1) $(2) $(ARGS); \
+	else echo "make $@: not yet: $(1) has no tests" >&2; exit 1; fi
+
+faults: venv-dev ## kill -9, hangs, cuts and full disks under load
+	$(call long,tests/faults)
+
+simulate: venv-dev ## the mirror's core in a simulated world: SEED=… RUNS=…
+	$(call long,tests/simulation)
+
+soak: venv-dev ## hours of traffic, with the memory watched
+	$(call long,tests/soak)
+
+bench: venv-dev ## measurements for docs/benchmarks.md
+	$(call long,tests/bench)
+
+docs: venv-dev ## do the documents still say what the code does?
+	$(PYTEST) tests/unit/repo $(ARGS)
+
+constraints: venv-dev ## write constraints.txt anew from what .venv holds
+	$(BIN)/python .ci/pins.py > constraints.txt.new
+	mv constraints.txt.new constraints.txt
+
+clean: ## remove what was made: .venv, caches, the demo's data in .turnout
+	rm -rf .venv .venv.lock .turnout build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
+	find proxy backends tests -name __pycache__ -type d -prune -exec rm -rf {} +
+
+chromium:
+	@.ci/chromium
+
+venv-run venv-dev: venv-%:
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
+	  echo "Turnout needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing)." >&2; \
+	  echo "Choose another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
+	@$(PYTHON) .ci/venv.py $*
