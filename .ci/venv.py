@@ -70,7 +70,9 @@ def install(*what: str) -> None:
     pip = [str(FOLDER / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
     done = subprocess.run([*pip, "-c", "constraints.txt", *what], cwd=ROOT, check=False)
     if done.returncode:
-        sys.exit("pip could not install (its message is above); nothing runs until it has: is the package index reachable?")
+        sys.exit(
+            "pip could not install (its message is above); nothing runs until it has: is the package index reachable?"
+        )
 
 
 def main(arguments: list[str]) -> None:
