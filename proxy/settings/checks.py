@@ -18,6 +18,15 @@ ROLES = ("primary", "secondary")
 
 
 @dataclass(frozen=True, slots=True)
+class RoutePart:
+    """One route, its index in the file, and whether every key of it has a good shape."""
+
+    index: int
+    route: RouteShape
+    is_whole: bool
+
+
+@dataclass(frozen=True, slots=True)
 class Parts:
     """The well-shaped parts of a file. ``names`` are all upstreams, also those whose own shape is bad."""
 
@@ -25,16 +34,15 @@ class Parts:
     """None where there is no mapping of upstreams at all."""
     upstreams: tuple[tuple[str, UpstreamShape], ...]
     primary: str | None
-    routes: tuple[tuple[int, RouteShape], ...]
-    """With their index in the file."""
+    routes: tuple[RoutePart, ...]
     shadow: ShadowShape | None
 
 
 def check(parts: Parts, document: Document) -> list[Fault]:
     """Every fault of the parts together."""
     faults = [*_upstreams(parts, document), *_not_yet(parts, document)]
-    for index, route in parts.routes:
-        faults += _route(parts, index, route, document)
+    for part in parts.routes:
+        faults += _route(parts, part.index, part.route, document)
     faults += _shadowed(parts, document)
     return faults
 
@@ -134,7 +142,7 @@ def _key(route: RouteShape, key: Spot, singletons: Spot) -> Iterator[Fault]:
 def _shadowed(parts: Parts, document: Document) -> Iterator[Fault]:
     """A route that earlier ones leave nothing for: every path of it, with every method of it, is taken before."""
     earlier: list[tuple[int, RouteShape]] = []
-    for index, route in parts.routes:
+    for index, route in ((part.index, part.route) for part in parts.routes if part.is_whole):
         covering = [(i, other) for i, other in earlier if _covers(other.path, route.path)]
         whole = next((i for i, other in covering if other.methods is None), None)
         taken = {method for _, other in covering for method in other.methods or ()}

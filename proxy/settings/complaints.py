@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import types
+from collections.abc import Set as AbstractSet
 from typing import Annotated, Any, Union, get_args, get_origin
 
 from pydantic import BaseModel, ValidationError
@@ -12,21 +13,20 @@ from proxy.settings.document import Document, Path
 from proxy.settings.faults import Fault, suggestion
 from proxy.settings.shape import NOT_YET, SettingsShape
 
+Places = AbstractSet[tuple[int, int]]
+"""Lines and columns."""
 
-def shape_faults(error: ValidationError, document: Document, known: list[Fault]) -> list[Fault]:
-    """Every fault that pydantic saw, but those of values that ``known`` calls empty already."""
+
+def shape_faults(error: ValidationError, document: Document, told: Places) -> list[Fault]:
+    """Every fault that pydantic saw, but those of values whose fault has been told already."""
     found: list[Fault] = []
-    empty = {(fault.line, fault.column) for fault in known}
-    for detail in error.errors(include_url=False, include_context=True):
-        fault = _fault(detail, document)
+    for detail in error.errors(include_url=False):
         spot = document.spots.get(_path(detail))
-        # An empty value is told once, at its key.
-        if (
-            spot is None
-            or (spot.key_line, spot.key_column) not in empty
-            or detail["type"] == "extra_forbidden"
-        ):
-            found.append(fault)
+        is_told = spot is not None and not told.isdisjoint(
+            {(spot.line, spot.column), (spot.key_line, spot.key_column)}
+        )
+        if not is_told or detail["type"] == "extra_forbidden":
+            found.append(_fault(detail, document))
     return found
 
 

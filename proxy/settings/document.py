@@ -153,8 +153,9 @@ class _Reader:
                 )
             else:
                 first_lines[name] = key.start_mark.line + 1
+                before = len(self.faults)
                 found[name] = self.value(value, (*path, name), key)
-                if found[name] is None and isinstance(value, ScalarNode):
+                if found[name] is None and isinstance(value, ScalarNode) and len(self.faults) == before:
                     self.fault(key, f"`{name}` is empty: give it a value, or leave the key out")
         return found
 

@@ -10,7 +10,7 @@ from pydantic import BaseModel, ValidationError
 
 from proxy.limits import SETTINGS_BYTES_MAX
 from proxy.settings import document as documents
-from proxy.settings.checks import Parts, check
+from proxy.settings.checks import Parts, RoutePart, check
 from proxy.settings.complaints import shape_faults
 from proxy.settings.document import Document
 from proxy.settings.faults import BadSettingsError, Fault
@@ -65,12 +65,15 @@ def load(text: str, env: Mapping[str, str], source: str) -> Settings:
     document, faults = documents.read(text, env)
     if document is None:
         raise BadSettingsError(source, faults)
+    # An empty value or an unset variable is told once, not again by everything that needs it.
+    told = {(fault.line, fault.column) for fault in faults}
     shape: SettingsShape | None = None
     try:
         shape = SettingsShape.model_validate(document.value)
     except ValidationError as error:
-        faults += shape_faults(error, document, faults)
-    faults += check(_parts(document.value), document)
+        faults += shape_faults(error, document, told)
+    together = check(_parts(document.value), document)
+    faults += [fault for fault in together if (fault.line, fault.column) not in told]
     if shape is None or faults:
         raise BadSettingsError(source, faults)
     return Settings(source, text, shape, document)
@@ -80,21 +83,29 @@ def _parts(value: object) -> Parts:
     top = _mapping(value)
     upstreams = _mapping(top.get("upstreams"))
     primary = top.get("primary")
-    routes = top.get("routes")
     shaped = ((name, _part(UpstreamShape, raw)) for name, raw in upstreams.items())
-    numbered = ((index, _part(RouteShape, raw)) for index, raw in enumerate(_list(routes)))
+    numbered = ((index, raw, _part(RouteShape, raw)) for index, raw in enumerate(_list(top.get("routes"))))
     return Parts(
         names=tuple(upstreams) if isinstance(top.get("upstreams"), dict) else None,
         upstreams=tuple((name, upstream) for name, upstream in shaped if upstream is not None),
         primary=primary if isinstance(primary, str) else None,
-        routes=tuple((index, route) for index, route in numbered if route is not None),
+        routes=tuple(
+            RoutePart(index, route, is_whole=len(route.model_fields_set) == len(_mapping(raw)))
+            for index, raw, route in numbered
+            if route is not None
+        ),
         shadow=_part(ShadowShape, top.get("shadow", {})),
     )
 
 
 def _part(kind: type[ShapeT], raw: object) -> ShapeT | None:
+    """The part of a file, if need be without the keys whose own fault is told anyway."""
     try:
         return kind.model_validate(raw)
+    except ValidationError as error:
+        bad = {detail["loc"][0] for detail in error.errors(include_url=False) if detail["loc"]}
+    try:
+        return kind.model_validate({key: value for key, value in _mapping(raw).items() if key not in bad})
     except ValidationError:
         return None
 
