@@ -72,4 +72,6 @@ def test_a_malformed_token_line_is_refused_with_its_number(line: str) -> None:
 
 
 def test_loopback_is_told_from_the_network() -> None:
-    assert [is_loopback(host) for host in ("127.0.0.1", "::1", "[::1]", "localhost", "10.0.0.1", "shop.example")] == [True] * 4 + [False] * 2
+    assert [
+        is_loopback(host) for host in ("127.0.0.1", "::1", "[::1]", "localhost", "10.0.0.1", "shop.example")
+    ] == [True] * 4 + [False] * 2

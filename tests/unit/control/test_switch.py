@@ -62,9 +62,14 @@ def test_force_skips_the_age_of_the_validation_and_nothing_else() -> None:
 
 
 def snapshot(primary: str = "json", *, mirror: bool = True, canary: bool = False) -> Snapshot:
-    upstreams = (Upstream("json", (Endpoint("127.0.0.1", 1),)), Upstream("postgres", (Endpoint("127.0.0.1", 2),)))
+    upstreams = (
+        Upstream("json", (Endpoint("127.0.0.1", 1),)),
+        Upstream("postgres", (Endpoint("127.0.0.1", 2),)),
+    )
     secondary = "postgres" if primary == "json" else "json"
-    return Snapshot(upstreams, primary, secondary, Canary(enabled=canary), (), MirrorSettings(enabled=mirror), Limits())
+    return Snapshot(
+        upstreams, primary, secondary, Canary(enabled=canary), (), MirrorSettings(enabled=mirror), Limits()
+    )
 
 
 @pytest.mark.parametrize(

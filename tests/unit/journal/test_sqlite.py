@@ -16,7 +16,9 @@ from proxy.journal.sqlite import SEQ_BLOCK, SqliteJournal
 
 
 def entry(seq: int, key: str | None = "/api/orders/1") -> Entry:
-    return Entry(seq, "PUT", "/api/orders/1?x=%41", (("Content-Type", "application/json"),), key, "/api/orders", 12.5)
+    return Entry(
+        seq, "PUT", "/api/orders/1?x=%41", (("Content-Type", "application/json"),), key, "/api/orders", 12.5
+    )
 
 
 class Journals:
@@ -70,7 +72,12 @@ async def test_an_outcome_is_found_again_with_its_bodies(journals: Journals) -> 
     assert await journal.bodies(1) == (b'{"a":1}', b'{"id":7,"a":1}')
     await journals.close(journal)
     (found,) = journals.open().recovered.entries
-    assert (found.key, found.state, found.version, found.base) == ("/api/orders/7", EntryState.ACCEPTED, 18, "none")
+    assert (found.key, found.state, found.version, found.base) == (
+        "/api/orders/7",
+        EntryState.ACCEPTED,
+        18,
+        "none",
+    )
     assert not found.is_replayable, "after a crash only a repair may settle it"
 
 

@@ -15,7 +15,9 @@ def intent(lanes: Lanes, seq: int, key: str | None = KEY) -> Entry:
     return entry
 
 
-def accepted(lanes: Lanes, seq: int, version: int | None = None, *, key: str = KEY, is_replayable: bool = True) -> Entry:
+def accepted(
+    lanes: Lanes, seq: int, version: int | None = None, *, key: str = KEY, is_replayable: bool = True
+) -> Entry:
     entry = lanes.entries.get(seq) or intent(lanes, seq, key)
     entry.key, entry.version, entry.is_replayable = key, version or seq, is_replayable
     entry.request_body = entry.answer_body = b"{}"
@@ -160,7 +162,9 @@ def test_the_lowest_open_id_covers_what_has_no_durable_outcome_and_nothing_else(
 def test_after_a_crash_known_outcomes_are_repaired_and_unknown_ones_voided() -> None:
     lanes = Lanes()
     fresh = Entry(1, "POST", "/api/orders", (), None, "/api/orders", 0.0)
-    known = replace(fresh, seq=2, key=KEY, state=EntryState.ACCEPTED, version=18, base="17", is_replayable=True)
+    known = replace(
+        fresh, seq=2, key=KEY, state=EntryState.ACCEPTED, version=18, base="17", is_replayable=True
+    )
     lanes.recovered(fresh, 0.0)
     lanes.recovered(known, 0.0)
     assert list(lanes.commands(0.0)) == [Void(1), Repair(KEY, (2,))]

@@ -45,7 +45,9 @@ class World:
     late: list[tuple] = field(default_factory=list)
     """Messages to the secondary that may arrive again, much later."""
     acknowledged: list[tuple[str, int]] = field(default_factory=list)
-    states: dict[str, list[tuple[int | None, int]]] = field(default_factory=lambda: {key: [(None, 0)] for key in KEYS})
+    states: dict[str, list[tuple[int | None, int]]] = field(
+        default_factory=lambda: {key: [(None, 0)] for key in KEYS}
+    )
     seen: dict[str, list[int]] = field(default_factory=lambda: {key: [] for key in KEYS})
     is_healed: bool = False
 
@@ -120,7 +122,11 @@ class World:
         kind, key, value, version, base, at = message
         there = self.secondary[key]
         if kind == "replay":
-            fits = there.value is None and there.at < version if base == "none" else there.value is not None and there.version == int(base)
+            fits = (
+                there.value is None and there.at < version
+                if base == "none"
+                else there.value is not None and there.version == int(base)
+            )
             if not fits:
                 return False
             self.secondary[key] = Record(value, version, version)
@@ -154,7 +160,9 @@ class World:
                 self.lanes.repair_failed(key, self.now_s)
                 return
             there = self.primary[key]
-            self.tasks.append(["put", "repair", key, there.value, there.version, "", max(self.number, there.at), covers])
+            self.tasks.append(
+                ["put", "repair", key, there.value, there.version, "", max(self.number, there.at), covers]
+            )
         else:
             self.put(task)
 
@@ -246,7 +254,9 @@ def test_the_ordinary_run_settles_by_replay_alone() -> None:
             match command:
                 case Replay(seq):
                     entry = world.lanes.entries[seq]
-                    value = next(value for value, number in world.states[entry.key] if number == entry.version)
+                    value = next(
+                        value for value, number in world.states[entry.key] if number == entry.version
+                    )
                     world.put(["put", "replay", entry.key, value, entry.version, entry.base, 0, seq])
                 case _:
                     pytest.fail(f"{command} in an ordinary run")

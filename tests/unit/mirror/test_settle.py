@@ -15,14 +15,30 @@ JSON = (("Content-Type", "application/json"),)
 
 
 def entry(method: str = "POST", headers: tuple[tuple[str, str], ...] = JSON, base: str = "none") -> Entry:
-    return Entry(1, method, "/api/orders", headers, "/api/orders/7", "/api/orders", 0.0, EntryState.ACCEPTED, 201, 18, base)
+    return Entry(
+        1,
+        method,
+        "/api/orders",
+        headers,
+        "/api/orders/7",
+        "/api/orders",
+        0.0,
+        EntryState.ACCEPTED,
+        201,
+        18,
+        base,
+    )
 
 
 def test_a_replay_keeps_the_clients_bytes_and_adds_what_the_primary_chose() -> None:
     body = b'{ "name" : "caf\\u00e9",  "price": 1.10 }'
-    fields = settle.carried(b'{"id":7,"name":"x","created_at":"2026-01-01T00:00:00.000Z"}', ("id", "created_at", "updated_at"))
+    fields = settle.carried(
+        b'{"id":7,"name":"x","created_at":"2026-01-01T00:00:00.000Z"}', ("id", "created_at", "updated_at")
+    )
     spliced = settle.splice(body, fields)
-    assert spliced == b'{ "name" : "caf\\u00e9",  "price": 1.10 ,"id":7,"created_at":"2026-01-01T00:00:00.000Z"}'
+    assert (
+        spliced == b'{ "name" : "caf\\u00e9",  "price": 1.10 ,"id":7,"created_at":"2026-01-01T00:00:00.000Z"}'
+    )
 
 
 def test_a_field_that_the_client_sent_otherwise_is_replaced() -> None:
@@ -39,18 +55,34 @@ def test_what_is_no_object_cannot_be_spliced(body: bytes) -> None:
 
 
 @given(
-    st.dictionaries(st.text(st.characters(exclude_categories=["Cs"]), max_size=5), st.integers() | st.text(st.characters(exclude_categories=["Cs"]), max_size=5)),
+    st.dictionaries(
+        st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+        st.integers() | st.text(st.characters(exclude_categories=["Cs"]), max_size=5),
+    ),
     st.dictionaries(st.sampled_from(["id", "created_at", "updated_at"]), st.integers(0, 99)),
 )
 def test_a_spliced_body_says_what_both_said(body: dict[str, object], carry: dict[str, int]) -> None:
-    spliced = settle.splice(json.dumps(body).encode(), {name: str(value).encode() for name, value in carry.items()})
+    spliced = settle.splice(
+        json.dumps(body).encode(), {name: str(value).encode() for name, value in carry.items()}
+    )
     assert spliced is not None
     assert json.loads(spliced) == body | carry
 
 
 def test_preconditions_were_decided_at_the_primary_and_are_not_replayed() -> None:
-    headers = (*JSON, ("If-Match", '"x"'), ("Host", "shop"), ("Idempotency-Key", "k"), ("Turnout-Epoch", "9 x"), ("X-User", "u"))
-    assert settle.replay_headers(entry(headers=headers), ()) == [*JSON, ("Idempotency-Key", "k"), ("X-User", "u")]
+    headers = (
+        *JSON,
+        ("If-Match", '"x"'),
+        ("Host", "shop"),
+        ("Idempotency-Key", "k"),
+        ("Turnout-Epoch", "9 x"),
+        ("X-User", "u"),
+    )
+    assert settle.replay_headers(entry(headers=headers), ()) == [
+        *JSON,
+        ("Idempotency-Key", "k"),
+        ("X-User", "u"),
+    ]
 
 
 def test_a_put_that_created_keeps_its_if_none_match() -> None:
@@ -60,8 +92,13 @@ def test_a_put_that_created_keeps_its_if_none_match() -> None:
 
 def test_the_mirrors_own_credentials_replace_the_clients() -> None:
     headers = (*JSON, ("Authorization", "Bearer client"))
-    assert settle.replay_headers(entry(headers=headers), (("Authorization", "Bearer mirror"),)) == [*JSON, ("Authorization", "Bearer mirror")]
-    assert ("Authorization", "Bearer client") in settle.replay_headers(entry(headers=headers), (("Authorization", ""),))
+    assert settle.replay_headers(entry(headers=headers), (("Authorization", "Bearer mirror"),)) == [
+        *JSON,
+        ("Authorization", "Bearer mirror"),
+    ]
+    assert ("Authorization", "Bearer client") in settle.replay_headers(
+        entry(headers=headers), (("Authorization", ""),)
+    )
 
 
 @pytest.mark.parametrize(
@@ -78,7 +115,11 @@ def test_the_mirrors_own_credentials_replace_the_clients() -> None:
     ],
 )
 def test_only_a_write_that_is_known_whole_is_replayed(
-    base: str, request_body: bytes | None, answer_body: bytes | None, headers: tuple[tuple[str, str], ...], expected: bool
+    base: str,
+    request_body: bytes | None,
+    answer_body: bytes | None,
+    headers: tuple[tuple[str, str], ...],
+    expected: bool,
 ) -> None:
     answer = PrimaryAnswer(200, (), answer_body, request_body)
     assert settle.is_replayable(entry(headers=headers, base=base), answer) is expected
