@@ -2,9 +2,43 @@
 
 from __future__ import annotations
 
+from typing import Annotated
+
 import typer
 
-from proxy.cli import check, explain
+from proxy.cli import (
+    canary,
+    check,
+    dead_letters,
+    demo,
+    explain,
+    history,
+    mirror,
+    not_yet,
+    proxy,
+    rollback,
+    status,
+    switch,
+    validate,
+)
+from proxy.cli.output import say
+
+VERBS = (
+    demo,
+    proxy,
+    status,
+    canary,
+    validate,
+    switch,
+    rollback,
+    history,
+    mirror,
+    dead_letters,
+    check,
+    explain,
+    not_yet,
+)
+"""In the order of ``turnout --help``: what is used first comes first."""
 
 app = typer.Typer(
     name="turnout",
@@ -13,8 +47,25 @@ app = typer.Typer(
     add_completion=False,
     pretty_exceptions_enable=False,
 )
-check.register(app)
-explain.register(app)
+for verb in VERBS:
+    verb.register(app)
+
+
+def _show_version(wanted: bool) -> None:
+    if wanted:
+        from importlib import metadata
+
+        say(f"turnout {metadata.version('turnout')}")
+        raise typer.Exit
+
+
+@app.callback()
+def _options(
+    version: Annotated[
+        bool, typer.Option("--version", help="The version.", callback=_show_version, is_eager=True)
+    ] = False,
+) -> None:
+    del version
 
 
 def main() -> None:
