@@ -6,6 +6,9 @@ import json
 import sys
 from typing import Any, cast
 
+from pydantic.json_schema import GenerateJsonSchema, JsonSchemaValue
+from pydantic_core import core_schema
+
 from proxy.settings.shape import SettingsShape
 
 _VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?\}"}
@@ -14,9 +17,16 @@ _VARIABLE = {"type": "string", "pattern": r"\$\{[A-Za-z_][A-Za-z0-9_]*(:-[^}]*)?
 _CHECKED = ("type", "pattern", "enum", "const", "minimum", "maximum", "multipleOf", "format", "minLength")
 
 
+class _WithoutDefaults(GenerateJsonSchema):
+    """Defaults are seconds and bytes here, not as people write them; routing.yaml shows them in its comments."""
+
+    def default_schema(self, schema: core_schema.WithDefaultSchema) -> JsonSchemaValue:
+        return self.generate_inner(schema["schema"])
+
+
 def json_schema() -> dict[str, Any]:
     """The schema, draft 2020-12."""
-    made = SettingsShape.model_json_schema()
+    made = SettingsShape.model_json_schema(schema_generator=_WithoutDefaults)
     schema = cast("dict[str, Any]", _for_editors(made))
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
@@ -39,11 +49,11 @@ def _for_editors(node: object, *, is_property_map: bool = False) -> object:
     mapping = cast("dict[str, object]", node)
     if is_property_map:
         return {key: _for_editors(value) for key, value in mapping.items()}
-    # Titles repeat the key; defaults of durations and sizes are in seconds and bytes here, not as they are written.
+    # Titles repeat the key.
     kept = {
         key: _for_editors(value, is_property_map=key in ("properties", "$defs"))
         for key, value in mapping.items()
-        if key not in ("title", "default")
+        if key != "title"
     }
     if _is_absent(kept):
         return kept
