@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
-import json
 from pathlib import Path
 from typing import Annotated
 
 import typer
+
+from proxy.cli.options import AsJson
+from proxy.cli.output import FAILED, note, say, say_json
 
 
 def register(app: typer.Typer) -> None:
@@ -18,7 +20,7 @@ def check(
     file: Annotated[
         Path, typer.Argument(help="The routing.yaml to look at.", exists=True, dir_okay=False, readable=True)
     ],
-    as_json: Annotated[bool, typer.Option("--json", help="Faults as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell whether a routing.yaml is right: every fault with its line, its column, and what would be right.
 
@@ -36,11 +38,11 @@ def check(
         faults = error.faults
     if as_json:
         told = [{"line": fault.line, "column": fault.column, "message": fault.message} for fault in faults]
-        typer.echo(json.dumps({"file": str(file), "ok": not faults, "faults": told}, ensure_ascii=False))
+        say_json({"file": str(file), "ok": not faults, "faults": told})
     elif faults:
         for fault in faults:
-            typer.echo(f"{file}:{fault}", err=True)
+            note(f"{file}:{fault}")
     else:
-        typer.echo(f"{file}: right")
+        say(f"{file}: right")
     if faults:
-        raise typer.Exit(1)
+        raise typer.Exit(FAILED)

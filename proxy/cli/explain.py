@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import dataclasses
-import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
+
+from proxy.cli.options import AsJson
+from proxy.cli.output import FAILED, note, say, say_json
 
 if TYPE_CHECKING:
     from proxy.model import Snapshot
@@ -31,7 +33,7 @@ def explain(
         Path, typer.Option("--config", help="The routing.yaml.", exists=True, dir_okay=False, readable=True)
     ] = DEFAULT_CONFIG,
     client_ip: Annotated[str, typer.Option("--client-ip", help="The client's address.")] = "127.0.0.1",
-    as_json: Annotated[bool, typer.Option("--json", help="The answer as JSON.")] = False,
+    as_json: AsJson = False,
 ) -> None:
     """Tell who would answer a request as the file says, which rule decides, and its line. Asks no server.
 
@@ -52,15 +54,15 @@ def explain(
         settings = load(read_text(config), environment(Path.cwd()), str(config))
     except BadSettingsError as error:
         for line in error.lines():
-            typer.echo(line, err=True)
-        raise typer.Exit(1) from error
+            note(line)
+        raise typer.Exit(FAILED) from error
     snapshot = compile_snapshot(settings, primary=settings.primary)
     found = explained(SimpleHead.of(method.upper(), path, headers, client_ip), snapshot)
     if as_json:
-        typer.echo(json.dumps({"config": str(config), **dataclasses.asdict(found)}, ensure_ascii=False))
+        say_json({"config": str(config), **dataclasses.asdict(found)})
         return
     for name, value in _told(found, snapshot, str(config)):
-        typer.echo(f"{name:9} {value}")
+        say(f"{name:9} {value}")
 
 
 def _header(text: str) -> tuple[str, str]:
