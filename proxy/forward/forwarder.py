@@ -1,0 +1,224 @@
+"""The forwarding side of the proxy in one object: what listens, what is pooled, what runs, and the tick that watches it."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+from email.utils import formatdate
+from itertools import count
+
+from proxy.forward import respond
+from proxy.forward.answering import Answering
+from proxy.forward.listener import ClientConnection
+from proxy.forward.mirrored import HeldWrite, KeylessWrite, MirroredWrite
+from proxy.forward.pipeline import Exchange
+from proxy.forward.pool import Pools
+from proxy.forward.sockets import TICK_S, Tick
+from proxy.limits import SHUTDOWN_S_MAX
+from proxy.model import Decision, Kind, Reason, Snapshot
+from proxy.observe import Metrics, make_metrics
+from proxy.ports import Clock, Dice, MirrorPort, Snapshots
+from proxy.routing.decide import decide, row_of
+from proxy.routing.paths import decoded, is_ordinary
+from proxy.routing.place import place_of
+from proxy.routing.table import READ_METHODS
+from proxy.wire.body import Framer
+from proxy.wire.request import RequestHead
+
+NO_UPSTREAM = "none"
+"""The upstream label of a request that the proxy answered by itself."""
+
+BACKLOG = 4096
+
+
+class Forwarder:
+    """Accepts clients and forwards their requests by the snapshot that is current when each begins (P8)."""
+
+    def __init__(
+        self,
+        *,
+        snapshots: Snapshots,
+        mirror: MirrorPort,
+        dice: Dice,
+        clock: Clock,
+        metrics: Metrics | None = None,
+    ) -> None:
+        # for the life of the process
+        self.snapshots = snapshots
+        self.mirror = mirror
+        self.dice = dice
+        self.clock = clock
+        self.now = clock.now
+        self.metrics = metrics or make_metrics()
+        self.traffic = self.metrics.traffic
+        self._errors = self.metrics.counter("turnout_upstream_errors_total")
+        self.tick = Tick(clock.now())
+        self.pools = Pools(self.tick)
+        self._request_ids = count(1)
+        self._id_prefix = f"X-Request-Id: {os.urandom(8).hex()}".encode()
+        # what runs
+        self.connections: set[ClientConnection] = set()
+        self.detached: set[Answering] = set()
+        """Writes whose client has left before their outcome was known."""
+        self.in_flight = 0
+        """Exchanges under way, tunnels too."""
+        self.is_stopping = False
+        self._all_done = asyncio.Event()
+        self._server: asyncio.Server | None = None
+        self._ticker: asyncio.TimerHandle | None = None
+        # kept because they are the same for many requests
+        self._followed: Snapshot | None = None
+        self._answer_tails: dict[tuple[str, bool], bytes] = {}
+        self._date: tuple[int, bytes] = (0, b"")
+
+    # -- starting and stopping ----------------------------------------------------------------------
+
+    async def start(self, host: str, port: int) -> int:
+        """Listen; returns the real port. OSError where that cannot be."""
+        loop = asyncio.get_running_loop()
+        self._on_tick()
+        self._server = await loop.create_server(lambda: ClientConnection(self), host, port, backlog=BACKLOG)
+        return int(self._server.sockets[0].getsockname()[1])
+
+    async def stop(self, grace_s: float = SHUTDOWN_S_MAX) -> None:
+        """Accept nobody, let what runs end within ``grace_s``, then break off the rest (tunnels among it)."""
+        self.is_stopping = True
+        if self._server is not None:
+            self._server.close()
+        for connection in tuple(self.connections):
+            connection.stop()
+        if self.in_flight:
+            self._all_done.clear()
+            try:
+                async with asyncio.timeout(grace_s):
+                    await self._all_done.wait()
+            except TimeoutError:
+                pass
+        for connection in tuple(self.connections):
+            connection.abort() if connection.exchange is not None or connection.tunnel is not None else None
+        for exchange in tuple(self.detached):
+            if exchange.upstream is not None:
+                exchange.upstream.abort()
+        await self.pools.close()
+        await asyncio.sleep(0)  # the transports' last callbacks
+        if self._ticker is not None:
+            self._ticker.cancel()
+
+    def _on_tick(self) -> None:
+        now_s = self.tick.now_s = self.clock.now()
+        self._ticker = asyncio.get_running_loop().call_later(TICK_S, self._on_tick)
+        for connection in tuple(self.connections):
+            connection.tick(now_s)
+        for exchange in tuple(self.detached):
+            if now_s >= exchange.deadline_s:
+                exchange.on_deadline()
+        self.pools.sweep()
+
+    # -- exchanges ----------------------------------------------------------------------------------
+
+    def open(
+        self, client: ClientConnection, head: RequestHead, pieces: list[bytes], framer: Framer | None
+    ) -> None:
+        """A head has come, with ``pieces`` of its body; ``framer`` finds the body's end (None: it has none)."""
+        exchange = self._exchange(client, head)
+        if framer is not None:
+            exchange.pending = pieces
+            exchange.pending_bytes = sum(map(len, pieces))
+            exchange.is_request_done = framer.is_done
+            exchange.trailers = framer.trailers
+        self.in_flight += 1
+        client.exchange = exchange
+        if self._is_forbidden(head.path):
+            exchange.answer_problem(respond.not_for_clients())
+        elif head.fields.max_forwards == 0 and head.method in ("OPTIONS", "TRACE"):
+            exchange.answer_problem(respond.last_hop(head.method))
+        else:
+            exchange.begin()
+
+    def reopen(self, client: ClientConnection, old: Exchange) -> None:
+        """``old`` has waited, and begins anew with what is current now; what came of its body goes along."""
+        exchange = self._exchange(client, old.head)
+        exchange.pending = old.pending
+        exchange.pending_bytes = old.pending_bytes
+        exchange.is_request_done = old.is_request_done
+        exchange.trailers = old.trailers
+        exchange.started_s = old.started_s
+        old.retire()
+        client.exchange = exchange
+        exchange.begin()
+
+    def _exchange(self, client: ClientConnection, head: RequestHead) -> Exchange:
+        """Fence, decision and the kind of exchange, in one step of the loop; ``begin`` follows in the same step."""
+        snapshot = self.snapshots.current
+        if snapshot is not self._followed:
+            self._followed = snapshot
+            self.pools.follow(snapshot)
+        if self.mirror.is_fenced:
+            row = row_of(head, snapshot)
+            if row.kind is Kind.WRITE or (row.kind is None and head.method not in READ_METHODS):
+                undecided = Decision(snapshot.primary, Reason.PRIMARY, snapshot.routes[-1], is_write=True)
+                return HeldWrite(self, client, head, snapshot, undecided)
+        decision = decide(head, snapshot, self.dice)
+        if decision.is_write and decision.route.is_mirrored and snapshot.mirror.enabled:
+            place = place_of(decision.route, head.path)
+            if place.key is None and not (head.method == "POST" and place.is_collection):
+                return KeylessWrite(self, client, head, snapshot, decision)
+            return MirroredWrite(self, client, head, snapshot, decision, place)
+        return Exchange(self, client, head, snapshot, decision)
+
+    def _is_forbidden(self, path: str) -> bool:
+        """/_turnout in any spelling that an upstream could take for it."""
+        if "_turnout" not in path and is_ordinary(path):
+            return False
+        plain = "/" + decoded(path)[0].lstrip("/")
+        return plain == "/_turnout" or plain.startswith("/_turnout/")
+
+    # -- counting -----------------------------------------------------------------------------------
+
+    def moved(self, old: str, new: str) -> None:
+        """An exchange is under way at another upstream than before ("": at none)."""
+        in_flight = self.traffic.in_flight
+        if old:
+            in_flight[old] -= 1
+        if new:
+            in_flight[new] = in_flight.get(new, 0) + 1
+
+    def closed(self, exchange: Answering) -> None:
+        """An exchange is over."""
+        name = exchange.upstream_name
+        if name:
+            self.traffic.in_flight[name] -= 1
+        tally = self.traffic.tally(name or NO_UPSTREAM, exchange.reason)
+        tally.add(exchange.method, exchange.status, self.now() - exchange.started_s)
+        self.in_flight -= 1
+        if not self.in_flight:
+            self._all_done.set()
+
+    def count_refused(self, status: int) -> None:
+        """What was never an exchange: nobody knows its method."""
+        self.traffic.tally(NO_UPSTREAM, Reason.PRIMARY).add("", status, 0.0)
+
+    def count_error(self, upstream: str, kind: str) -> None:
+        self._errors.labels(upstream, kind).inc()
+
+    # -- lines for heads ----------------------------------------------------------------------------
+
+    def request_id(self) -> bytes:
+        return b"%b%08x\r\n" % (self._id_prefix, next(self._request_ids))
+
+    def answer_tail(self, upstream: str, is_http11: bool) -> bytes:
+        """X-Served-By and Via for an answer; Via names the version that the upstream spoke (RFC 9110 section 7.6.3)."""
+        key = (upstream, is_http11)
+        tail = self._answer_tails.get(key)
+        if tail is None:
+            version = "1.1" if is_http11 else "1.0"
+            tail = f"X-Served-By: {upstream}\r\nVia: {version} turnout\r\n".encode("latin-1", "replace")
+            self._answer_tails[key] = tail
+        return tail
+
+    def date_line(self) -> bytes:
+        """For an answer without Date (RFC 9110 section 6.6.1)."""
+        second = int(self.clock.wall())
+        if second != self._date[0]:
+            self._date = (second, f"Date: {formatdate(second, usegmt=True)}\r\n".encode())
+        return self._date[1]

@@ -1,0 +1,39 @@
+"""Small things about sockets and time that both sides of the hot path share."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+
+TICK_S = 0.1
+"""How often deadlines are looked at: a timer for each request would cost more than its parsing."""
+
+
+class Tick:
+    """The time as of the last tick, in the clock's seconds: near enough for time-outs, and free to read."""
+
+    __slots__ = ("now_s",)
+
+    def __init__(self, now_s: float) -> None:
+        self.now_s = now_s
+
+
+def keep_alive(transport: asyncio.Transport) -> None:
+    """TCP's own keep-alive: the only thing that notices a dead host under a silent stream or tunnel."""
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_KEEPALIVE, 1)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
+        raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+
+def pause(transport: asyncio.Transport) -> None:
+    """Stop reading, unless there is nothing left to read: uvloop raises on transports that are closed."""
+    if not transport.is_closing():
+        transport.pause_reading()
+
+
+def resume(transport: asyncio.Transport) -> None:
+    if not transport.is_closing():
+        transport.resume_reading()

@@ -1,0 +1,195 @@
+"""Logging, and every metric of the proxy (DESIGN section 7), declared in one list.
+
+No label ever holds a path, a key or a client. What the hot path counts lies in plain Python numbers that the registry
+reads when it is scraped: a prometheus-client counter takes a lock and three calls for each step.
+"""
+
+from __future__ import annotations
+
+import logging
+import sys
+from bisect import bisect_left
+from collections.abc import Iterable
+from typing import TextIO
+
+import structlog
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client.metrics_core import (
+    CounterMetricFamily,
+    GaugeMetricFamily,
+    HistogramMetricFamily,
+    Metric,
+)
+from prometheus_client.registry import Collector
+
+from proxy.model import Reason
+
+DURATION_BUCKETS_S = (
+    0.0005,
+    0.001,
+    0.0025,
+    0.005,
+    0.01,
+    0.025,
+    0.05,
+    0.1,
+    0.25,
+    0.5,
+    1.0,
+    2.5,
+    5.0,
+    10.0,
+    30.0,
+    60.0,
+)
+FSYNC_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
+
+KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
+"""Any other method is counted as ``other``: a label must not grow with what clients make up."""
+
+METRICS: tuple[tuple[str, type[Counter | Gauge | Histogram], str, tuple[str, ...]], ...] = (
+    ("turnout_upstream_up", Gauge, "1 while the endpoint passes its checks", ("upstream", "endpoint")),
+    ("turnout_upstream_errors_total", Counter, "Exchanges that an upstream failed: connect, timeout, reset, protocol", ("upstream", "kind")),
+    ("turnout_canary_weight_percent", Gauge, "Percent of unmatched requests that the secondary answers; 0 with the canary off", ()),
+    ("turnout_primary", Gauge, "1 for the upstream that orders writes", ("upstream",)),
+    ("turnout_stage", Gauge, "1 for the stage of the whole move", ("stage",)),
+    ("turnout_mirror_writes_total", Counter, "Mirrored writes by how they ended: replayed, repaired, rejected, dead", ("result",)),
+    ("turnout_mirror_lag_entries", Gauge, "Unsettled entries and repair marks; without dead letters and gaps", ()),
+    ("turnout_mirror_lag_seconds", Gauge, "Age of the oldest unsettled entry", ()),
+    ("turnout_mirror_in_doubt", Gauge, "Entries whose outcome at the primary is not known", ()),
+    ("turnout_dead_letters", Gauge, "Keys that repair could not settle: a person must look", ()),
+    ("turnout_journal_fsync_duration_seconds", Histogram, "One commit of the journal, to disk", ()),
+    ("turnout_journal_bytes", Gauge, "Size of the journal on disk", ()),
+    ("turnout_shadow_comparisons_total", Counter, "Reads compared on both upstreams, by result", ("result",)),
+    ("turnout_switches_total", Counter, "Switches by the upstream that became primary, and how they ended", ("to", "result")),
+    ("turnout_switch_held_seconds", Gauge, "How long the last switch held writes", ()),
+    ("turnout_rollout_step", Gauge, "Step of the rollout that runs; 0 without one", ()),
+    ("turnout_config_reloads_total", Counter, "Readings of routing.yaml, by result", ("result",)),
+    ("turnout_config_last_reload_successful", Gauge, "1 if the last reading of routing.yaml was good", ()),
+    ("turnout_config_last_reload_success_timestamp_seconds", Gauge, "When routing.yaml was last read and good", ()),
+    ("turnout_routing_override", Gauge, "1 while an admin change stands in for a value of routing.yaml", ()),
+    ("turnout_unproven", Gauge, "1 while a validation is due: reads under a gap stay with the primary", ()),
+    ("turnout_build_info", Gauge, "Always 1; the version is in the label", ("version",)),
+)  # fmt: skip
+"""Those beside the hot path's: name, type, help, labels. Those of the hot path are in TRAFFIC_METRICS."""
+
+TRAFFIC_METRICS = (
+    ("turnout_requests_total", "Requests answered", ("upstream", "reason", "method", "code")),
+    (
+        "turnout_request_duration_seconds",
+        "From a request's head to its answer's last byte",
+        ("upstream", "reason"),
+    ),
+    ("turnout_requests_in_flight", "Requests under way", ("upstream",)),
+)
+
+
+class Tally:
+    """What is counted for one (upstream, reason). Bound once, then only lists are touched."""
+
+    __slots__ = ("answers", "buckets", "total_s")
+
+    def __init__(self) -> None:
+        self.answers: dict[tuple[str, int], int] = {}
+        """(method, code) → how many."""
+        self.buckets = [0] * (len(DURATION_BUCKETS_S) + 1)
+        self.total_s = 0.0
+
+    def add(self, method: str, code: int, duration_s: float) -> None:
+        if method not in KNOWN_METHODS:
+            method = "other"
+        answers = self.answers
+        key = (method, code)
+        answers[key] = answers.get(key, 0) + 1
+        self.buckets[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
+        self.total_s += duration_s
+
+
+class Traffic(Collector):
+    """Counts of the hot path."""
+
+    def __init__(self) -> None:
+        self._tallies: dict[tuple[str, int], tuple[Reason, Tally]] = {}
+        """By upstream and the reason's identity: an enum member's own hash is a Python call."""
+        self.in_flight: dict[str, int] = {}
+
+    def tally(self, upstream: str, reason: Reason) -> Tally:
+        key = (upstream, id(reason))
+        found = self._tallies.get(key)
+        if found is None:
+            found = self._tallies[key] = (reason, Tally())
+        return found[1]
+
+    def collect(self) -> Iterable[Metric]:
+        (
+            (total, total_help, total_labels),
+            (duration, duration_help, duration_labels),
+            (flight, flight_help, flight_labels),
+        ) = TRAFFIC_METRICS
+        requests = CounterMetricFamily(total, total_help, labels=total_labels)
+        durations = HistogramMetricFamily(duration, duration_help, labels=duration_labels)
+        in_flight = GaugeMetricFamily(flight, flight_help, labels=flight_labels)
+        for (upstream, _), (reason, tally) in self._tallies.items():
+            for (method, code), count in tally.answers.items():
+                requests.add_metric([upstream, reason.value, method, str(code)], count)
+            cumulated, buckets = 0, list[tuple[str, float]]()
+            for bound, count in zip((*DURATION_BUCKETS_S, "+Inf"), tally.buckets, strict=True):
+                cumulated += count
+                buckets.append((str(bound), cumulated))
+            durations.add_metric([upstream, reason.value], buckets, sum_value=tally.total_s)
+        for upstream, count in self.in_flight.items():
+            in_flight.add_metric([upstream], count)
+        return (requests, durations, in_flight)
+
+
+class Metrics:
+    """One registry with all metrics; tests and processes make their own."""
+
+    def __init__(self) -> None:
+        self.registry = CollectorRegistry()
+        self.traffic = Traffic()
+        self.registry.register(self.traffic)
+        self._made: dict[str, Counter | Gauge | Histogram] = {}
+        for name, kind, text, labels in METRICS:
+            if kind is Histogram:
+                self._made[name] = Histogram(
+                    name, text, labels, buckets=FSYNC_BUCKETS_S, registry=self.registry
+                )
+            else:
+                self._made[name] = kind(name, text, labels, registry=self.registry)
+
+    def gauge(self, name: str) -> Gauge:
+        metric = self._made[name]
+        assert isinstance(metric, Gauge), name
+        return metric
+
+    def counter(self, name: str) -> Counter:
+        metric = self._made[name]
+        assert isinstance(metric, Counter), name
+        return metric
+
+    def histogram(self, name: str) -> Histogram:
+        metric = self._made[name]
+        assert isinstance(metric, Histogram), name
+        return metric
+
+
+def make_metrics() -> Metrics:
+    """A fresh registry with every metric declared."""
+    return Metrics()
+
+
+def set_up_logging(level: str = "info", stream: TextIO | None = None) -> None:
+    """JSON lines on stderr, one a line, with an ISO time in UTC."""
+    structlog.configure(
+        processors=[
+            structlog.contextvars.merge_contextvars,
+            structlog.processors.add_log_level,
+            structlog.processors.TimeStamper(fmt="iso", utc=True),
+            structlog.processors.format_exc_info,
+            structlog.processors.JSONRenderer(),
+        ],
+        wrapper_class=structlog.make_filtering_bound_logger(logging.getLevelNamesMapping()[level.upper()]),
+        logger_factory=structlog.WriteLoggerFactory(stream or sys.stderr),
+        cache_logger_on_first_use=False,
+    )
