@@ -10,7 +10,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 
 from proxy.model import Endpoint
-from proxy.settings.document import Document, Path, Spot
+from proxy.settings.document import Document, Spot
 from proxy.settings.faults import Fault, suggestion
 from proxy.settings.shape import RouteShape, ShadowShape, UpstreamShape
 
@@ -141,26 +141,30 @@ def _key(route: RouteShape, key: Spot, singletons: Spot) -> Iterator[Fault]:
 
 def _shadowed(parts: Parts, document: Document) -> Iterator[Fault]:
     """A route that earlier ones leave nothing for: every path of it, with every method of it, is taken before."""
-    earlier: list[tuple[int, RouteShape]] = []
-    for index, route in ((part.index, part.route) for part in parts.routes if part.is_whole):
-        covering = [(i, other) for i, other in earlier if _covers(other.path, route.path)]
-        whole = next((i for i, other in covering if other.methods is None), None)
-        taken = {method for _, other in covering for method in other.methods or ()}
+    earlier: dict[str, list[RoutePart]] = {}
+    for part in (part for part in parts.routes if part.is_whole):
+        route = part.route
+        covering = [other for glob in _covering(route.path) for other in earlier.get(glob, ())]
+        covering.sort(key=lambda other: other.index)
+        whole = next((other for other in covering if other.route.methods is None), None)
+        taken = {method for other in covering for method in other.route.methods or ()}
         if whole is None and route.methods and taken.issuperset(route.methods):
-            whole = covering[0][0]
+            whole = covering[0]
         if whole is not None:
-            path: Path = ("routes", whole)
-            line = document.nearest(path).line
+            line = document.nearest(("routes", whole.index)).line
             yield _at(
-                document.nearest(("routes", index)),
+                document.nearest(("routes", part.index)),
                 f"this route can never match: the one at line {line} takes all of `{route.path}`; move this one above it",
             )
-        earlier.append((index, route))
+        earlier.setdefault(route.path, []).append(part)
 
 
-def _covers(glob: str, other: str) -> bool:
+def _covering(glob: str) -> Iterator[str]:
+    """The globs that take everything that this one takes: itself, and those of the folders that it lies in."""
     if not glob.endswith("/*"):
-        return glob == other
-    prefix = glob.removesuffix("/*")
-    bare = other.removesuffix("/*")
-    return bare == prefix or bare.startswith(prefix + "/")
+        yield glob
+    folder = glob.removesuffix("/*")
+    while folder:
+        yield f"{folder}/*"
+        folder = folder.rpartition("/")[0]
+    yield "/*"
