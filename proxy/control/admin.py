@@ -18,7 +18,16 @@ from proxy.errors import TurnoutError, UsageError
 
 log = structlog.get_logger("admin")
 
-PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", "/", "/app.js", "/app.css"})
+PAGE = (
+    ("/", "index.html", "text/html"),
+    ("/app.js", "app.js", "text/javascript"),
+    ("/app.css", "app.css", "text/css"),
+    ("/icon.svg", "icon.svg", "image/svg+xml"),
+)
+"""Path, file in web/, media type. The page asks for the token itself, so it is open to all."""
+
+PUBLIC = frozenset({"/healthz", "/readyz", "/metrics", *(path for path, _, _ in PAGE)})
+PAGE_POLICY = "default-src 'self'; base-uri 'none'; form-action 'none'; frame-ancestors 'none'"
 EVENT_S = 1.0
 BODY_BYTES_MAX = 64 << 10
 
@@ -48,11 +57,7 @@ def make_admin(panel: Panel, tokens: AdminTokens) -> web.Application:
     post("/api/v1/dead-letters/retry", admin.retry)
     post("/api/v1/dead-letters/drop", admin.drop)
     get("/api/dual-write/stats", admin.stats)
-    for path, name, media in (
-        ("/", "index.html", "text/html"),
-        ("/app.js", "app.js", "text/javascript"),
-        ("/app.css", "app.css", "text/css"),
-    ):
+    for path, name, media in PAGE:
         get(path, _page(name, media))
     app.on_shutdown.append(admin.stop)
     return app
@@ -63,11 +68,19 @@ class Admin:
 
     def __init__(self, panel: Panel) -> None:
         self._panel = panel
-        self._is_stopping = asyncio.Event()
+        self._is_stopping = False
+        self._news = asyncio.Event()
+        """Set once, at the next change; then another takes its place."""
+        panel.controller.on_publish.append(lambda _: self._wake())
 
     async def stop(self, _: web.Application) -> None:
         """Streams end, so that a shutdown need not wait for them."""
-        self._is_stopping.set()
+        self._is_stopping = True
+        self._wake()
+
+    def _wake(self) -> None:
+        self._news.set()
+        self._news = asyncio.Event()
 
     async def healthz(self, _: web.Request) -> web.Response:
         return web.json_response({"status": "ok"})
@@ -201,10 +214,11 @@ class Admin:
         return response
 
     async def _statuses(self) -> AsyncIterator[Mapping[str, object]]:
-        while not self._is_stopping.is_set():
+        while not self._is_stopping:
+            news = self._news
             yield await self._panel.status()
             with contextlib.suppress(TimeoutError):
-                await asyncio.wait_for(self._is_stopping.wait(), EVENT_S)
+                await asyncio.wait_for(news.wait(), EVENT_S)
 
 
 # -- bodies ----------------------------------------------------------------------------------------
@@ -275,7 +289,7 @@ def _page(name: str, media: str) -> Handler:
         text = resources.files("proxy.control").joinpath("web", name).read_text(encoding="utf-8")
         headers = {
             "Cache-Control": "no-cache",
-            "Content-Security-Policy": "default-src 'self'; style-src 'self'; script-src 'self'; frame-ancestors 'none'",
+            "Content-Security-Policy": PAGE_POLICY,
             "X-Content-Type-Options": "nosniff",
         }
         return web.Response(text=text, content_type=media, charset="utf-8", headers=headers)

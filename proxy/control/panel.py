@@ -122,6 +122,7 @@ class Panel:
             else None,
             "routing": {
                 "revision": snapshot.revision,
+                "etag": controller.etag,
                 "faults": list(controller.faults),
                 "reloaded": _time(controller.reloaded_wall_s),
             },
