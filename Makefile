@@ -63,7 +63,8 @@ soak: venv-dev ## hours of traffic, with the memory watched
 bench: venv-dev ## measurements for docs/benchmarks.md
 	$(call long,tests/bench)
 
-docs: venv-dev ## do the documents still say what the code does?
+docs: venv-dev ## write the generated pages anew; do all documents still say what the code does?
+	$(BIN)/python .ci/reference.py
 	$(PYTEST) tests/unit/repo $(ARGS)
 
 constraints: venv-dev ## write constraints.txt anew from what .venv holds
@@ -79,6 +80,6 @@ chromium:
 
 venv-run venv-dev: venv-%:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
-	  echo "Turnout needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>&1 || echo missing)." >&2; \
+	  echo "Turnout needs Python 3.11 or newer; $(PYTHON) is $$($(PYTHON) --version 2>/dev/null || echo missing)." >&2; \
 	  echo "Choose another: make PYTHON=python3.12 $(MAKECMDGOALS)" >&2; exit 1; }
 	@$(PYTHON) .ci/venv.py $*
