@@ -17,6 +17,7 @@ from proxy.cli import (
     not_yet,
     proxy,
     rollback,
+    serve,
     status,
     switch,
     validate,
@@ -26,6 +27,7 @@ from proxy.cli.output import say
 VERBS = (
     demo,
     proxy,
+    serve,
     status,
     canary,
     validate,
@@ -71,3 +73,7 @@ def _options(
 def main() -> None:
     """The entry point of the ``turnout`` command."""
     app()
+
+
+if __name__ == "__main__":
+    main()
