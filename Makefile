@@ -9,7 +9,7 @@ DATA_BACKEND ?= json
 
 .DEFAULT_GOAL := help
 .PHONY: help run test quick lint format test-unit test-unit-adapter test-integration test-integration-api \
-        test-browser faults simulate soak bench docs constraints clean venv-run venv-dev chromium
+        test-browser faults simulate soak bench docs constraints clean venv-run venv-dev system
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -17,7 +17,7 @@ help: ## this list
 run: venv-run ## start it all: PostgreSQL, both servers, the proxy, sample data (Ctrl-C stops it)
 	@exec $(BIN)/turnout demo $(ARGS)
 
-test: venv-dev chromium lint ## everything: lint, types, then every test
+test: venv-dev system lint ## everything: lint, types, then every test
 	$(PYTEST) $(ARGS)
 
 quick: lint test-unit ## lint, types and unit tests: before each commit
@@ -44,7 +44,7 @@ test-integration: venv-dev ## real sockets and processes
 test-integration-api: venv-dev ## the shop's API through the proxy, both upstreams compared; DATA_BACKEND=json|postgres is primary
 	DATA_BACKEND=$(DATA_BACKEND) $(PYTEST) tests/contract tests/integration/test_both_upstreams.py $(ARGS)
 
-test-browser: venv-dev chromium ## the status page in a real Chromium
+test-browser: venv-dev system ## the status page in a real Chromium
 	$(PYTEST) tests/browser $(ARGS)
 
 # The long runs. Each stands once its folder has tests.
@@ -75,8 +75,8 @@ clean: ## remove what was made: .venv, caches, the demo's data in .turnout
 	rm -rf .venv .venv.lock .turnout build dist .pytest_cache .ruff_cache .hypothesis .import_linter_cache
 	find proxy backends tests -name __pycache__ -type d -prune -exec rm -rf {} +
 
-chromium:
-	@.ci/chromium
+system:
+	@.ci/system
 
 venv-run venv-dev: venv-%:
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' 2>/dev/null || { \
