@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import lru_cache
 
 from proxy.wire import fields
 from proxy.wire.fault import WireFault
@@ -10,11 +11,21 @@ from proxy.wire.fields import SPANS, VALUE
 
 _STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (" + VALUE + rb"*))?")
 _WATCHED = re.compile(
-    rb"\n(date|con(?:tent-length|nection)|t(?:ransfer-encoding|e|urnout-[^:]*)|keep-alive|proxy-connection|upgrade|x-served-by):"
+    rb"\n(date|con(?:tent-length|nection)|t(?:ransfer-encoding|e|urnout-[^:]*)|keep-alive|proxy-connection|upgrade|x-served-by)"
+    rb":[\t ]*([^\r]*)"
 )
 _PASSING = frozenset({b"date", b"content-length"})
-_PLAIN = ([b"content-length"], [b"date", b"content-length"], [b"content-length", b"date"])
-"""What nearly every answer has of the watched names: nothing to take out."""
+_KEPT_ALIVE = {b"connection": b"keep-alive"}
+
+
+@lru_cache(maxsize=512)
+def _status(line: bytes) -> tuple[int, bytes, bool]:
+    """Status, its text (code and reason, as sent), and whether it was said in HTTP/1.1."""
+    match = _STATUS_LINE.fullmatch(line)
+    if match is None:
+        raise WireFault(502, "the status line is malformed")
+    text = line[9:] if match[3] is not None else line[9:] + b" "
+    return int(match[2]), text, match[1] == b"1"
 
 
 class ResponseHead:
@@ -25,33 +36,37 @@ class ResponseHead:
     )  # fmt: skip
 
     def __init__(self, line: bytes, section: bytes) -> None:
-        match = _STATUS_LINE.fullmatch(line)
-        if match is None:
-            raise WireFault(502, "the status line is malformed")
+        self.status, self.text, self.is_http11 = _status(line)
         fields.check_section(section)
-        self.status = int(match[2])
-        self.text = line[9:] if match[3] is not None else line[9:] + b" "
-        """Status code and reason, as sent."""
-        self.is_http11 = match[1] == b"1"
         self.raw = section
         self.forward = section
         """Without hop-by-hop lines, Turnout-* and X-Served-By."""
         self.is_chunked = False
         self.keeps_alive = self.is_http11
         self.upgrade = b""
-        low = fields.lowered(section)
-        names = _WATCHED.findall(low)
-        self.has_date = b"date" in names
-        if names in _PLAIN:
-            start = low.index(b"\ncontent-length:") + 16
-            self.length = fields.length_of([section[start - 1 : low.index(b"\r", start) - 1].strip(b" \t")])
-        else:
-            self.length = None
-            self._study(names, low)
+        self.length: int | None = None
+        low = b"\n" + section.lower()
+        found = _WATCHED.findall(low)
+        watched: dict[bytes, bytes] = dict(found)
+        self.has_date = b"date" in watched
+        if len(watched) == len(found) and self.status >= 200 and self.status != 204:
+            self.has_date = watched.pop(b"date", None) is not None
+            length = watched.pop(b"content-length", None)
+            if length is not None:
+                self.length = int(length) if length.isdigit() and len(length) < 19 else fields.length_of([length.strip(b" \t")])
+            if not watched:
+                return
+            if watched == _KEPT_ALIVE:
+                # What most servers add. (`low` has one byte more in front: its index of a line break is the next line's here.)
+                at = low.index(b"\nconnection:")
+                self.forward = section[:at] + section[low.index(b"\n", at + 1) :]
+                self.keeps_alive = True
+                return
+        self._study({name for name, _ in found}, low)
 
-    def _study(self, names: list[bytes], low: bytes) -> None:
+    def _study(self, names: set[bytes], low: bytes) -> None:
         section = self.raw
-        found = {name: fields.values(section, low, b"\n" + name + b":") for name in set(names)}
+        found = {name: fields.values(section, low, b"\n" + name + b":") for name in names}
         gone: SPANS = []
         for name in found:
             if name not in _PASSING:
