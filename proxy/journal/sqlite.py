@@ -4,8 +4,9 @@ Owns the file, its lock and its one writer. Group commit: the thread takes all t
 transaction, syncs once, and wakes the event loop once for the whole batch. Nothing is ever committed on the
 event loop: reads would stall behind the disk.
 
-Checkpoints copy the WAL back into the database and sync twice; they run in idle moments, and inside the writer only
-when the WAL has outgrown WAL_BYTES_MAX under unbroken load.
+Checkpoints copy the WAL back into the database and sync twice. They run beside the writer, on a connection of their
+own that takes no lock the writer needs; inside the writer only when the WAL has outgrown WAL_BYTES_MAX under
+unbroken load.
 """
 
 from __future__ import annotations
@@ -44,9 +45,12 @@ SEQ_BLOCK = 10_000
 """Seqs are reserved on disk in blocks, so that none is given twice although settled rows are deleted."""
 
 LAZY_S_MAX = 0.05
-WAL_BYTES_IDLE = 4 << 20
+WAL_BYTES_BESIDE = 4 << 20
 WAL_BYTES_MAX = 64 << 20
 FULL_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
+CHECKPOINT_PAUSE_S = 0.2
+"""Between two checkpoints: they share the disk with the writer."""
+
 EXIT_FSYNC = 74
 """sysexits.h EX_IOERR."""
 
@@ -99,8 +103,12 @@ class SqliteJournal:
         self._reserve_bytes = min(JOURNAL_RESERVE_BYTES, _disk_bytes(folder) // 10)
         self._free_checked_s = 0.0
         self._is_full = False
+        self._checkpoint_due = threading.Event()
+        self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
+        self._checkpointer = threading.Thread(target=self._checkpoint_beside, name="journal-checkpoint", daemon=True)
+        self._checkpointer.start()
 
     # -- submitting: on the event loop -------------------------------------------------------------
 
@@ -146,6 +154,9 @@ class SqliteJournal:
     async def close(self) -> None:
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
+        self._is_closing = True
+        self._checkpoint_due.set()
+        await asyncio.to_thread(self._checkpointer.join)
         self._db.close()
         os.close(self._lock_fd)
 
@@ -276,9 +287,32 @@ class SqliteJournal:
 
     def _maybe_checkpoint(self) -> None:
         size = _size(self._wal)
-        if size > WAL_BYTES_MAX or (size > WAL_BYTES_IDLE and self._queue.empty()):
+        if size > WAL_BYTES_MAX:
             with contextlib.suppress(sqlite3.Error):  # a full disk: the WAL stays, and the next try may work
                 self._db.execute("pragma wal_checkpoint(truncate)").fetchall()
+        elif size > WAL_BYTES_BESIDE:
+            self._checkpoint_due.set()
+
+    # -- the checkpoint thread ---------------------------------------------------------------------
+
+    def _checkpoint_beside(self) -> None:
+        db = sqlite3.connect(self._path, isolation_level=None, check_same_thread=False)
+        db.execute("pragma synchronous=full")
+        try:
+            while True:
+                self._checkpoint_due.wait()
+                if self._is_closing:
+                    return
+                self._checkpoint_due.clear()
+                try:
+                    db.execute("pragma wal_checkpoint(passive)").fetchall()
+                except sqlite3.Error as error:
+                    if _is_sync_failure(error):
+                        _mark_failed_sync(self._path)
+                        self._fatal(f"the journal could not be synced ({error}): the disk can no longer be believed")
+                time.sleep(CHECKPOINT_PAUSE_S)
+        finally:
+            db.close()
 
 
 # -- helpers ---------------------------------------------------------------------------------------
