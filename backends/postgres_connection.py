@@ -6,7 +6,6 @@ The read pool's connections and the writer's are made here alike, so that durabi
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Callable
 from contextlib import AbstractAsyncContextManager
 from typing import Any, Protocol, cast
 
@@ -19,9 +18,10 @@ STATEMENT_TIMEOUT_S = 30.0
 """No statement of the store takes as long; one that does is ended by the server."""
 COMMAND_TIMEOUT_S = STATEMENT_TIMEOUT_S + 5
 """For a server that says nothing any more: then the connection is given up."""
+STATEMENTS_KEPT = 500
+"""Prepared statements of the writer: one for each set of tables that a batch touches."""
 
 SETTINGS = {
-    "application_name": "turnout",
     "synchronous_commit": "on",
     "default_transaction_isolation": "read committed",
     "statement_timeout": f"{STATEMENT_TIMEOUT_S:.0f}s",
@@ -29,6 +29,12 @@ SETTINGS = {
     "jit": "off",
     "client_min_messages": "warning",
     "search_path": "turnout",
+    # A prepared plan lives long, and one made while a table was small must not read it whole once it is large.
+    "enable_seqscan": "off",
+    # A session whose process or network is gone ends soon, and with it its right to write.
+    "tcp_keepalives_idle": "15",
+    "tcp_keepalives_interval": "5",
+    "tcp_keepalives_count": "3",
 }
 
 LOST_ERRORS = (
@@ -43,7 +49,8 @@ LOST_ERRORS = (
     asyncpg.CannotConnectNowError,
     asyncpg.IdleInTransactionSessionTimeoutError,
 )
-"""The connection is gone, or cannot be made now; what ran on it may have been done or not."""
+"""The connection is gone, or cannot be made now; what ran on it may have been done or not. (asyncpg raises an
+InterfaceError that is a ValueError for a wrong URL: that one is not meant.)"""
 
 
 class Connection(Protocol):
@@ -51,15 +58,13 @@ class Connection(Protocol):
 
     async def execute(self, query: str, *args: object) -> str: ...
     async def fetch(self, query: str, *args: object) -> list[Any]: ...
-    async def fetchrow(self, query: str, *args: object) -> Any: ...
+    async def fetchrow(self, query: str, *args: object, timeout: float | None = None) -> Any: ...  # noqa: ASYNC109 - asyncpg's own
     async def fetchval(self, query: str, *args: object) -> Any: ...
-    def cursor(self, query: str, *args: object, prefetch: int) -> AsyncIterator[Any]: ...
+    def cursor(self, query: str, *args: object) -> Any: ...
     def transaction(self, *, isolation: str | None = None, readonly: bool = False) -> Any: ...
     def is_closed(self) -> bool: ...
     def terminate(self) -> None: ...
-    def get_server_pid(self) -> int: ...
     async def close(self) -> None: ...
-    def add_termination_listener(self, callback: Callable[[Any], None]) -> None: ...
 
 
 class Pool(Protocol):
@@ -78,12 +83,18 @@ class _Reader(asyncpg.Connection):
         return ""
 
 
-async def connect(url: str, *, timeout_s: float = CONNECT_TIMEOUT_S) -> Connection:
-    """One connection, outside the pool. Raises as asyncpg does."""
+async def connect(url: str, *, name: str = "turnout") -> Connection:
+    """One connection, outside the pool, under a name that pg_stat_activity shows. Raises as asyncpg does."""
     options: dict[str, Any] = {
-        "timeout": timeout_s,
+        "timeout": CONNECT_TIMEOUT_S,
         "command_timeout": COMMAND_TIMEOUT_S,
-        "server_settings": SETTINGS,
+        "statement_cache_size": STATEMENTS_KEPT,
+        "max_cacheable_statement_size": 0,
+        "server_settings": {
+            **SETTINGS,
+            "application_name": name,
+            "plan_cache_mode": "force_generic_plan",
+        },
     }
     return cast("Connection", await cast("Any", asyncpg).connect(url, **options))
 
@@ -97,7 +108,7 @@ def make_pool(url: str, size_max: int) -> Pool:
         connection_class=_Reader,
         timeout=CONNECT_TIMEOUT_S,
         command_timeout=COMMAND_TIMEOUT_S,
-        server_settings=SETTINGS,
+        server_settings={**SETTINGS, "application_name": "turnout reads"},
     )
     return cast("Pool", pool)
 
@@ -109,14 +120,14 @@ async def open_pool(pool: Pool) -> None:
 
 def is_lost(error: BaseException) -> bool:
     """Whether the connection is gone or cannot be made: a read may be tried again on another one."""
-    return isinstance(error, LOST_ERRORS)
+    return isinstance(error, LOST_ERRORS) and not isinstance(error, ValueError)
 
 
 def translate(error: BaseException) -> Exception:
     """The store's error for one of PostgreSQL's; the same one where it is a fault of ours."""
     if isinstance(error, asyncpg.DiskFullError):
         return StorageFullError(str(error))
-    if isinstance(error, LOST_ERRORS):
+    if is_lost(error):
         return UnavailableError(f"PostgreSQL cannot be reached: {error or type(error).__name__}")
     if isinstance(
         error,
