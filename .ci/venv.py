@@ -49,7 +49,11 @@ def make(kind: str, wanted: str) -> None:
     for name in KINDS:
         (FOLDER / f"made-for-{name}").unlink(missing_ok=True)
     if not belongs_here():
-        subprocess.run([sys.executable, "-m", "venv", "--clear", str(FOLDER)], check=True)
+        made = subprocess.run([sys.executable, "-m", "venv", "--clear", str(FOLDER)], check=False)
+        if made.returncode:
+            sys.exit(
+                f"{sys.executable} -m venv failed (its message is above); on Debian: apt-get install python3-venv"
+            )
     # The build tools are pinned with the rest and used as they lie there: nothing is downloaded beside the pins.
     install("hatchling", "editables")
     install("--no-build-isolation", "-e", KINDS[kind])
@@ -67,7 +71,7 @@ def belongs_here() -> bool:
 
 
 def install(*what: str) -> None:
-    pip = [str(FOLDER / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "--quiet"]
+    pip = [str(FOLDER / "bin" / "python"), "-m", "pip", "--disable-pip-version-check", "install", "-qq"]
     done = subprocess.run([*pip, "-c", "constraints.txt", *what], cwd=ROOT, check=False)
     if done.returncode:
         sys.exit(

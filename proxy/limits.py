@@ -54,5 +54,7 @@ EPOCH_SHIFT = 40
 SHUTDOWN_S_MAX = 10.0
 
 assert BUFFER_LOW_BYTES < BUFFER_HIGH_BYTES
-assert KEPT_BODY_BYTES_MAX >= BUFFER_HIGH_BYTES, "a kept body must be able to hold what back-pressure lets through"
+assert KEPT_BODY_BYTES_MAX >= BUFFER_HIGH_BYTES, (
+    "a kept body must be able to hold what back-pressure lets through"
+)
 assert MIRROR_BACKOFF_S_MIN < MIRROR_BACKOFF_S_MAX < MIRROR_REQUEST_TIMEOUT_S

@@ -21,7 +21,8 @@ _MASK = (1 << 64) - 1
 class _Line(msgspec.Struct, forbid_unknown_fields=True):
     id: str
     at: int
-    body: msgspec.Raw | None = None
+    body: msgspec.Raw = msgspec.Raw(b"")
+    """Empty where it was not given: msgspec takes a Raw in no union."""
     deleted: bool = False
     version: int | None = None
 
@@ -51,8 +52,7 @@ def parse_batch(raw: bytes, *, is_singleton: bool) -> tuple[list[ApplyLine], lis
         if reason is not None:
             rejected.append(Rejected(place, line.id, reason))
             continue
-        body = None if line.body is None else bytes(line.body)
-        lines.append(ApplyLine(line.id, body, Stamp(line.version, line.at)))
+        lines.append(ApplyLine(line.id, _body(line), Stamp(line.version, line.at)))
     return lines, rejected
 
 
@@ -65,7 +65,12 @@ def _parse_line(text: bytes) -> _Line:
         # half a surrogate pair, say: old files hold it, and only the standard library reads it
         value: dict[str, Any] = canonical.parse_tolerant(text)
         body = value.pop("body", None)
-        return _Line(**value, body=None if body is None else msgspec.Raw(canonical.encode(body)))
+        return msgspec.convert({**value, "body": msgspec.Raw(canonical.encode(body))}, _Line)
+
+
+def _body(line: _Line) -> bytes | None:
+    body = bytes(line.body)
+    return None if body in (b"", b"null") else body
 
 
 def _fault(line: _Line, *, is_singleton: bool) -> str | None:
@@ -73,11 +78,12 @@ def _fault(line: _Line, *, is_singleton: bool) -> str | None:
         return "the id must have 1–512 bytes, and be no dot segment"
     if not 0 <= line.at <= NUMBER_MAX or not 0 <= (line.version or 0) <= NUMBER_MAX:
         return "at and version are numbers from 0 to 2^63 - 1"
-    if line.deleted == (line.body is not None and bytes(line.body) != b"null"):
+    body = _body(line)
+    if line.deleted == (body is not None):
         return "give either a body or deleted: true"
-    if line.deleted or line.body is None:
+    if body is None:
         return None
-    value = canonical.parse_tolerant(bytes(line.body))
+    value = canonical.parse_tolerant(body)
     if not isinstance(value, dict):
         return "the body must be an object"
     record = cast("dict[str, Any]", value)

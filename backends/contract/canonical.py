@@ -124,13 +124,14 @@ def _check_storable(raw: bytes, value: object) -> None:
 
 
 def _depth_exceeds(value: Any, levels: int) -> bool:
+    """Whether objects and arrays stand in each other more than ``levels`` deep."""
     layer = [value]
-    for _ in range(levels + 1):
+    for _ in range(levels):
         layer = [
             item
             for holder in layer
-            if isinstance(holder, dict | list)
             for item in (holder.values() if isinstance(holder, dict) else holder)  # pyright: ignore[reportUnknownVariableType]
+            if isinstance(item, dict | list)
         ]
         if not layer:
             return False

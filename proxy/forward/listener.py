@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from proxy.forward import respond
 from proxy.forward.peers import client_of, is_trusted
 from proxy.forward.respond import Problem
-from proxy.forward.sockets import keep_alive, pause, resume
+from proxy.forward.sockets import keep_alive, pause, reset, resume
 from proxy.limits import BUFFER_HIGH_BYTES, BUFFER_LOW_BYTES, PIPELINED_BYTES_MAX
 from proxy.wire.body import ChunkedFramer, Framer, LengthFramer
 from proxy.wire.fault import WireFault
@@ -349,7 +349,7 @@ class ClientConnection(asyncio.Protocol):
         self._framer = None
         if self.is_open:
             self.is_open = False
-            self.transport.abort() if is_reset else self.transport.close()
+            reset(self.transport) if is_reset else self.transport.close()
 
     def abort(self) -> None:
         if self.is_open:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import struct
 
 TICK_S = 0.1
 """How often deadlines are looked at: a timer for each request would cost more than its parsing."""
@@ -26,6 +27,14 @@ def keep_alive(transport: asyncio.Transport) -> None:
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPIDLE, 30)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPINTVL, 10)
         raw.setsockopt(socket.IPPROTO_TCP, socket.TCP_KEEPCNT, 3)
+
+
+def reset(transport: asyncio.Transport) -> None:
+    """End the connection so that the peer sees a reset: `abort` alone may look like an orderly end."""
+    raw = transport.get_extra_info("socket")
+    if raw is not None:
+        raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
+    transport.abort()
 
 
 def pause(transport: asyncio.Transport) -> None:

@@ -107,7 +107,9 @@ class SqliteJournal:
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
-        self._checkpointer = threading.Thread(target=self._checkpoint_beside, name="journal-checkpoint", daemon=True)
+        self._checkpointer = threading.Thread(
+            target=self._checkpoint_beside, name="journal-checkpoint", daemon=True
+        )
         self._checkpointer.start()
 
     # -- submitting: on the event loop -------------------------------------------------------------
@@ -309,7 +311,9 @@ class SqliteJournal:
                 except sqlite3.Error as error:
                     if _is_sync_failure(error):
                         _mark_failed_sync(self._path)
-                        self._fatal(f"the journal could not be synced ({error}): the disk can no longer be believed")
+                        self._fatal(
+                            f"the journal could not be synced ({error}): the disk can no longer be believed"
+                        )
                 time.sleep(CHECKPOINT_PAUSE_S)
         finally:
             db.close()

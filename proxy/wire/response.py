@@ -53,7 +53,11 @@ class ResponseHead:
             self.has_date = watched.pop(b"date", None) is not None
             length = watched.pop(b"content-length", None)
             if length is not None:
-                self.length = int(length) if length.isdigit() and len(length) < 19 else fields.length_of([length.strip(b" \t")])
+                self.length = (
+                    int(length)
+                    if length.isdigit() and len(length) < 19
+                    else fields.length_of([length.strip(b" \t")])
+                )
             if not watched:
                 return
             if watched == _KEPT_ALIVE:

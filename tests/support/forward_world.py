@@ -4,10 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import time
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 from proxy.errors import TurnoutError
+from proxy.forward.forwarder import Forwarder
+from proxy.forward.no_mirror import NoMirror
 from proxy.model import (
     Canary,
     Endpoint,
@@ -22,7 +25,8 @@ from proxy.model import (
     Upstream,
     WriteHead,
 )
-from proxy.ports import Done
+from proxy.ports import Done, MirrorPort
+from proxy.routing.dice import EvenDice
 
 
 class SystemClock:
@@ -210,3 +214,27 @@ class FakeMirror:
     def await_settled(self, place: Place, timeout_s: float, done: Callable[[bool], None]) -> None:
         self._note("await_settled", place.key or place.prefix)
         asyncio.get_running_loop().call_later(timeout_s, lambda: done(self.is_settled(place)))
+
+
+@dataclass
+class Proxy:
+    """A Forwarder that listens, and everything around it."""
+
+    forwarder: Forwarder
+    port: int
+    holder: Holder
+    mirror: FakeMirror
+
+
+@asynccontextmanager
+async def proxy(first: Snapshot, *, mirror: MirrorPort | None = None) -> AsyncIterator[Proxy]:
+    """A proxy on a free port until the block ends; with ``snapshot(mirror=True)`` on a FakeMirror."""
+    fake = FakeMirror()
+    holder = Holder(first)
+    port_of_mirror = mirror or (fake if first.mirror.enabled else NoMirror())
+    forwarder = Forwarder(snapshots=holder, mirror=port_of_mirror, dice=EvenDice(), clock=SystemClock())
+    port = await forwarder.start("127.0.0.1", 0)
+    try:
+        yield Proxy(forwarder, port, holder, fake)
+    finally:
+        await forwarder.stop(0.2)

@@ -112,6 +112,7 @@ function show(next) {
   status = next;
   remember(next);
   setLink("live", "live");
+  document.querySelector("main").inert = false; // before the first status there is nothing to act on
   showStage(next);
   showUpstreams(next);
   showCanary(next);
