@@ -82,8 +82,9 @@ def postgres_context(url: str | None, folder: Path) -> StoreContext:
     async def around() -> AsyncGenerator[Callable[[], Awaitable[Store]]]:
         from backends.postgres_store import PostgresStore
 
-        if url is not None:
-            yield lambda: PostgresStore.open(url)
+        given = url
+        if given is not None:
+            yield lambda: PostgresStore.open(given)
             return
         from backends.embedded import EmbeddedPostgres
 

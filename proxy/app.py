@@ -26,7 +26,7 @@ from proxy.control.health import HealthChecks
 from proxy.control.panel import Panel
 from proxy.control.validations import Validations
 from proxy.errors import UsageError
-from proxy.forward.listener import Forwarder
+from proxy.forward.forwarder import Forwarder
 from proxy.forward.no_mirror import NoMirror
 from proxy.journal.sqlite import SqliteJournal
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX, SHUTDOWN_S_MAX
@@ -148,9 +148,8 @@ async def _serve(
         box=box,
     )
     await controller.begin()
-    registry = observe.make_registry()
-    metrics = observe.make_metrics(registry)
-    journal.fsync_observe = metrics.journal_fsync_duration.observe
+    metrics = observe.make_metrics()
+    journal.fsync_observe = metrics.histogram("turnout_journal_fsync_duration_seconds").observe
 
     forwarder = Forwarder(
         snapshots=box,
@@ -159,7 +158,7 @@ async def _serve(
         clock=clock,
         metrics=metrics,
     )
-    health = HealthChecks(forwarder.set_up)
+    health = HealthChecks(forwarder.pools.set_up)
     stack.push_async_callback(health.stop)
 
     def follow(_: object) -> None:
@@ -191,7 +190,7 @@ async def _serve(
     port = await _listen("--listen", options.listen, forwarder.start)
     stack.push_async_callback(forwarder.stop, SHUTDOWN_S_MAX)
 
-    registry.register(MoveCollector(controller, mirror, health, journal, version()))
+    metrics.registry.register(MoveCollector(controller, mirror, health, journal.size_bytes, version()))
     panel = Panel(
         version=version(),
         controller=controller,
@@ -200,8 +199,8 @@ async def _serve(
         validations=validations,
         health=health,
         sender=sender,
-        registry=registry,
-        shares=metrics.requests_by_upstream,
+        registry=metrics.registry,
+        shares=metrics.traffic.by_upstream,
         is_accepting=lambda: not stop.is_set(),
         must_be_validated=options.must_be_validated,
         addresses={"proxy": f"http://{_shown(options.listen[0])}:{port}"},

@@ -47,9 +47,19 @@ FSYNC_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0
 KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
 """Any other method is counted as ``other``: a label must not grow with what clients make up."""
 
-METRICS: tuple[tuple[str, type[Counter | Gauge | Histogram], str, tuple[str, ...]], ...] = (
-    ("turnout_upstream_up", Gauge, "1 while the endpoint passes its checks", ("upstream", "endpoint")),
+Kind = type[Counter] | type[Gauge] | type[Histogram]
+Declared = tuple[str, Kind, str, tuple[str, ...]]
+"""Name, kind, help, labels."""
+
+EVENT_METRICS: tuple[Declared, ...] = (
     ("turnout_upstream_errors_total", Counter, "Exchanges that an upstream failed: connect, timeout, reset, protocol", ("upstream", "kind")),
+    ("turnout_journal_fsync_duration_seconds", Histogram, "One commit of the journal, to disk", ()),
+    ("turnout_shadow_comparisons_total", Counter, "Reads compared on both upstreams, by result", ("result",)),
+)  # fmt: skip
+"""Counted where they happen."""
+
+STATE_METRICS: tuple[Declared, ...] = (
+    ("turnout_upstream_up", Gauge, "1 while the endpoint passes its checks", ("upstream", "endpoint")),
     ("turnout_canary_weight_percent", Gauge, "Percent of unmatched requests that the secondary answers; 0 with the canary off", ()),
     ("turnout_primary", Gauge, "1 for the upstream that orders writes", ("upstream",)),
     ("turnout_stage", Gauge, "1 for the stage of the whole move", ("stage",)),
@@ -58,20 +68,21 @@ METRICS: tuple[tuple[str, type[Counter | Gauge | Histogram], str, tuple[str, ...
     ("turnout_mirror_lag_seconds", Gauge, "Age of the oldest unsettled entry", ()),
     ("turnout_mirror_in_doubt", Gauge, "Entries whose outcome at the primary is not known", ()),
     ("turnout_dead_letters", Gauge, "Keys that repair could not settle: a person must look", ()),
-    ("turnout_journal_fsync_duration_seconds", Histogram, "One commit of the journal, to disk", ()),
     ("turnout_journal_bytes", Gauge, "Size of the journal on disk", ()),
-    ("turnout_shadow_comparisons_total", Counter, "Reads compared on both upstreams, by result", ("result",)),
     ("turnout_switches_total", Counter, "Switches by the upstream that became primary, and how they ended", ("to", "result")),
-    ("turnout_switch_held_seconds", Gauge, "How long the last switch held writes", ()),
+    ("turnout_switch_held_seconds", Histogram, "How long a switch held writes", ()),
     ("turnout_rollout_step", Gauge, "Step of the rollout that runs; 0 without one", ()),
     ("turnout_config_reloads_total", Counter, "Readings of routing.yaml, by result", ("result",)),
     ("turnout_config_last_reload_successful", Gauge, "1 if the last reading of routing.yaml was good", ()),
     ("turnout_config_last_reload_success_timestamp_seconds", Gauge, "When routing.yaml was last read and good", ()),
-    ("turnout_routing_override", Gauge, "1 while an admin change stands in for a value of routing.yaml", ()),
+    ("turnout_routing_override", Gauge, "Settings in force that the file does not say", ()),
     ("turnout_unproven", Gauge, "1 while a validation is due: reads under a gap stay with the primary", ()),
     ("turnout_build_info", Gauge, "Always 1; the version is in the label", ("version",)),
 )  # fmt: skip
-"""Those beside the hot path's: name, type, help, labels. Those of the hot path are in TRAFFIC_METRICS."""
+"""Read at the moment of the scrape from where they live (control.collector)."""
+
+METRICS = EVENT_METRICS + STATE_METRICS
+"""All beside the hot path's, which are in TRAFFIC_METRICS."""
 
 TRAFFIC_METRICS = (
     ("turnout_requests_total", "Requests answered", ("upstream", "reason", "method", "code")),
@@ -120,6 +131,13 @@ class Traffic(Collector):
             found = self._tallies[key] = (reason, Tally())
         return found[1]
 
+    def by_upstream(self) -> dict[str, int]:
+        """Requests answered so far."""
+        totals: dict[str, int] = {}
+        for (upstream, _), (_, tally) in self._tallies.items():
+            totals[upstream] = totals.get(upstream, 0) + sum(tally.answers.values())
+        return totals
+
     def collect(self) -> Iterable[Metric]:
         (
             (total, total_help, total_labels),
@@ -143,14 +161,14 @@ class Traffic(Collector):
 
 
 class Metrics:
-    """One registry with all metrics; tests and processes make their own."""
+    """One registry with the hot path's metrics and the events; tests and processes make their own."""
 
     def __init__(self) -> None:
         self.registry = CollectorRegistry()
         self.traffic = Traffic()
         self.registry.register(self.traffic)
         self._made: dict[str, Counter | Gauge | Histogram] = {}
-        for name, kind, text, labels in METRICS:
+        for name, kind, text, labels in EVENT_METRICS:
             if kind is Histogram:
                 self._made[name] = Histogram(
                     name, text, labels, buckets=FSYNC_BUCKETS_S, registry=self.registry
@@ -175,7 +193,7 @@ class Metrics:
 
 
 def make_metrics() -> Metrics:
-    """A fresh registry with every metric declared."""
+    """A fresh registry."""
     return Metrics()
 
 

@@ -13,7 +13,7 @@ from typing import Annotated
 
 import typer
 
-from proxy.cli import demo_folder, fields
+from proxy.cli import demo_folder, fields, tools
 from proxy.cli.admin_client import AdminClient
 from proxy.cli.children import Child, Family, StoppedError
 from proxy.cli.demo_plan import PORT_BASE, PORT_BASE_MAX, Plan, next_lines
@@ -136,7 +136,13 @@ async def _backfill(plan: Plan, token: str) -> None:
     from backends.migrate.backfill import backfill
 
     began_s = time.monotonic()
-    report = await backfill(plan.data, plan.url("json"), plan.url("postgres"), token=token)
+    with tools.failures_told():
+        report = await backfill(plan.data, plan.url("json"), plan.url("postgres"), token=token)
+    if not report.is_clean:
+        raise demo_folder.DemoError(
+            f"the backfill is not clean: {report.stopped or f'{report.rejected} records were rejected'}",
+            f"mend {plan.data}, then start again",
+        )
     say(f"  backfill  {report.records:,} records in {time.monotonic() - began_s:.1f} s")
 
 

@@ -7,6 +7,7 @@ from typing import Annotated
 import typer
 
 from proxy.cli import (
+    backfill,
     canary,
     check,
     dead_letters,
@@ -29,8 +30,9 @@ VERBS = (
     proxy,
     serve,
     status,
-    canary,
+    backfill,
     validate,
+    canary,
     switch,
     rollback,
     history,

@@ -66,9 +66,9 @@ def proxy(
 
     import structlog
     import uvloop
-    from backends.migrate.validate import validate_upstreams
 
     from proxy.app import Options, run
+    from proxy.cli.tools import validator
     from proxy.errors import TurnoutError
     from proxy.observe import set_up_logging
     from proxy.settings.default import environment
@@ -89,7 +89,7 @@ def proxy(
             adopt=adopt,
             must_be_validated=ready_when_validated,
         )
-        uvloop.run(run(options, validate_upstreams))
+        uvloop.run(run(options, validator))
     except BadSettingsError as error:
         for line in error.lines():
             complain(line)

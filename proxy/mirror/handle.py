@@ -123,6 +123,7 @@ class MirrorHandle:
             "pending": max(0, pending),
             "in_flight": state.lanes.in_flight(),
             "in_doubt": state.lanes.in_doubt(),
+            "dead": totals.get("dead", 0),
             "dead_letters": len(state.dead),
             "success_rate": 1.0 if due == 0 else settled / due,
             "lag_entries": state.lanes.unsettled_writes(),

@@ -216,12 +216,12 @@ async def test_9110_10_1_1_expect_waits_for_the_upstreams_word() -> None:
     async with (
         FakeUpstream(handler, reads_body=False) as upstream,
         proxy(snapshot(upstream.port, upstream.port)) as it,
+        await RawClient.connect(it.port) as client,
     ):
-        async with await RawClient.connect(it.port) as client:
-            client.send(b"POST / HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
-            assert (await client.response(interim=True)).status == 100
-            client.send(b"body")
-            assert (await client.response()).body == b"body"
+        client.send(b"POST / HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 4\r\n\r\n")
+        assert (await client.response(interim=True)).status == 100
+        client.send(b"body")
+        assert (await client.response()).body == b"body"
 
 
 async def test_9110_10_1_1_a_refusal_reaches_a_client_that_waits_with_its_body() -> None:
@@ -231,14 +231,14 @@ async def test_9110_10_1_1_a_refusal_reaches_a_client_that_waits_with_its_body()
     async with (
         FakeUpstream(handler, reads_body=False) as upstream,
         proxy(snapshot(upstream.port, upstream.port)) as it,
+        await RawClient.connect(it.port) as client,
     ):
-        async with await RawClient.connect(it.port) as client:
-            client.send(
-                b"POST / HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 4000000\r\n\r\n"
-            )
-            got = await client.response(interim=True)
-            assert got.status == 413
-            assert await client.rest() == b""  # nobody waits for the body: the connection ends
+        client.send(
+            b"POST / HTTP/1.1\r\nHost: shop\r\nExpect: 100-continue\r\nContent-Length: 4000000\r\n\r\n"
+        )
+        got = await client.response(interim=True)
+        assert got.status == 413
+        assert await client.rest() == b""  # nobody waits for the body: the connection ends
 
 
 async def test_9110_7_6_2_max_forwards_ends_options_here_and_counts_down_otherwise() -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
+from typing import Self
 
 from tests.support.raw_http import parse_lines, read_body
 
@@ -75,7 +76,7 @@ class FakeUpstream:
         self._tasks: set[asyncio.Task[None]] = set()
         self._came = asyncio.Event()
 
-    async def __aenter__(self) -> FakeUpstream:
+    async def __aenter__(self) -> Self:
         self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=1 << 20)
         self.port = self._server.sockets[0].getsockname()[1]
         return self

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 from dataclasses import dataclass, field
+from typing import Self
 
 WAIT_S = 10.0
 
@@ -74,7 +76,7 @@ class RawClient:
     async def connect(cls, port: int) -> RawClient:
         return cls(*await asyncio.open_connection("127.0.0.1", port, limit=1 << 22))
 
-    async def __aenter__(self) -> RawClient:
+    async def __aenter__(self) -> Self:
         return self
 
     async def __aexit__(self, *_: object) -> None:
@@ -82,10 +84,8 @@ class RawClient:
 
     async def close(self) -> None:
         self.writer.close()
-        try:
+        with contextlib.suppress(OSError):
             await self.writer.wait_closed()
-        except OSError:
-            pass
 
     def send(self, *data: bytes) -> None:
         for one in data:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import itertools
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -41,7 +43,7 @@ def feed_all(framer: Framer, parts: list[bytes]) -> tuple[bytes, bytes]:
 def test_a_chunked_body_reads_the_same_however_it_is_split(cuts: list[int]) -> None:
     data = WHOLE + b"GET /next"
     edges = sorted({0, *(cut for cut in cuts if cut < len(data)), len(data)})
-    parts = [data[a:b] for a, b in zip(edges, edges[1:], strict=False)]
+    parts = [data[a:b] for a, b in itertools.pairwise(edges)]
     framer = ChunkedFramer()
     assert feed_all(framer, parts) == (BODY, b"GET /next")
     assert framer.is_done
