@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from pathlib import Path
 
 import pytest
 
@@ -19,3 +20,9 @@ def no_server_is_left() -> Iterator[None]:
 def databases_are_taken_back() -> Iterator[None]:
     yield
     DATABASES.take_back()
+
+
+@pytest.fixture
+async def database_url(tmp_path: Path) -> str:
+    """An empty database of the session's PostgreSQL, this test's alone."""
+    return await DATABASES.url_for(tmp_path)

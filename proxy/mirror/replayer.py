@@ -261,6 +261,7 @@ class Replayer:
         read = parse_read_version(look.header("turnout-version"))
         if look.status not in (200, 404, 410) or read is None:
             return Verdict.AGAIN, f"{roles.primary} answers {look.status} to a look at {key}"
+        hit("repair-read")
         headers = [
             roles.epoch_header,
             ("Turnout-Mirror", "repair"),

@@ -7,6 +7,7 @@ import json
 
 import pytest
 
+from backends.contract import canonical
 from tests.support.api import Api
 
 STAMP = "2025-11-24T10:26:40.000Z"
@@ -14,8 +15,8 @@ LATER = "2025-11-24T10:26:41.500Z"
 
 
 async def singleton(api: Api, name: str, value: dict) -> None:
-    line = json.dumps({"id": name, "body": value, "at": 0})
-    reply = await api.post(f"/_turnout/apply?name={name}", line.encode())
+    line = b'{"id":"%b","body":%b,"at":0}' % (name.encode(), canonical.encode(value))
+    reply = await api.post(f"/_turnout/apply?name={name}", line)
     assert reply.json["applied"] == 1, reply.body
 
 

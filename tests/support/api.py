@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 import json
 from collections.abc import AsyncGenerator, Mapping
 from contextlib import asynccontextmanager
@@ -73,7 +74,7 @@ class Api:
             sent["Content-Type"] = JSON
         url = URL(self.base + target, encoded=True)
         async with self.session.request(
-            method, url, data=data, headers=sent, allow_redirects=False
+            method, url, data=None if data is None else io.BytesIO(data), headers=sent, allow_redirects=False
         ) as response:
             return Reply(response.status, response.headers, await response.read())
 

@@ -20,6 +20,9 @@ ROOT = Path(__file__).resolve().parents[2]
 BIN = Path(sys.executable).parent
 """Where `turnout` is, as installed for the tests."""
 
+LINE_BYTES_MAX = 16 << 20
+"""A whole collection is one line of JSON."""
+
 FENCE = re.compile(r"^```sh(?: (\w+))?\n(.*?)^```$", re.MULTILINE | re.DOTALL)
 EXPECTED = "# → "
 LISTENS = re.compile(r"(?:--listen|--admin) \S*?:(\d+)")
@@ -151,7 +154,7 @@ async def shell(folder: Path, port_base: int) -> AsyncIterator[Shell]:
     process = await asyncio.create_subprocess_exec(
         "bash", "--norc", "--noprofile",
         cwd=folder, env=environment, start_new_session=True,
-        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE,
+        stdin=asyncio.subprocess.PIPE, stdout=asyncio.subprocess.PIPE, limit=LINE_BYTES_MAX,
     )  # fmt: skip
     try:
         yield Shell(process, port_base)
