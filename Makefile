@@ -63,8 +63,8 @@ simulate: venv-dev ## the mirror's core in a simulated world: SEED=… RUNS=…
 soak: venv-dev ## hours of traffic, with the memory watched
 	$(call long,tests/soak)
 
-bench: venv-dev ## measurements for docs/benchmarks.md
-	$(call long,tests/bench)
+bench: venv-dev ## Turnout beside nginx, HAProxy, Envoy, Traefik, Caddy; the table goes to docs/benchmarks.md
+	$(BIN)/python -m tests.bench $(ARGS)
 
 docs: venv-dev ## write the generated pages anew; do all documents still say what the code does?
 	$(BIN)/python .ci/reference.py
