@@ -42,6 +42,8 @@ class Line:
         self.ports = {name: free_port() for name in ("proxy", "admin", "json", "postgres")}
         self.config = folder / "routing.yaml"
         self.config.write_text(routing.format(json=self.url("json"), postgres=self.url("postgres")))
+        self.env = {"TURNOUT_MIRROR_TOKEN": TOKEN}
+        """Of every process."""
         self.processes: dict[str, Process] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -58,7 +60,7 @@ class Line:
                 "--admin", f"127.0.0.1:{self.ports['admin']}",
             ],
         }[name]  # fmt: skip
-        process = Process(*args, env={"TURNOUT_MIRROR_TOKEN": TOKEN, **(env or {})}, cwd=self.folder)
+        process = Process(*args, env={**self.env, **(env or {})}, cwd=self.folder)
         self.processes[name] = process
         return process
 
