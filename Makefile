@@ -54,8 +54,8 @@ protocol: venv-dev ## does the server at URL=http://… keep docs/protocol.md? W
 long = @if ls $(1)/test_*.py >/dev/null 2>&1; then exec $(PYTEST) $(1) $(2) $(ARGS); \
 	else echo "make $@: not yet: $(1) has no tests" >&2; exit 1; fi
 
-faults: venv-dev ## kill -9, hangs, cuts and full disks under load
-	$(call long,tests/faults)
+faults: venv-dev system ## kill -9, hangs, cuts and full disks under load: SEED=… RUNS=…
+	@RUNS=$(or $(RUNS),200) SEED=$(or $(SEED),1) exec $(PYTEST) tests/faults $(ARGS)
 
 simulate: venv-dev ## the mirror's core in a simulated world: SEED=… RUNS=…
 	$(call long,tests/simulation)
