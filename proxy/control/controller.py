@@ -379,7 +379,7 @@ class Controller:
         settings, overrides = self._result(filed, changes)
         if filed.text != self.text:
             try:
-                await filing.write(self._config, filed.text)
+                await self._write(filed.text)
             except OSError as error:
                 log.warning(
                     "file_not_edited", config=str(self._config), error=str(error), instead="overrides"
@@ -540,13 +540,16 @@ class Controller:
         if filed.text != self.text:
             try:
                 settings, overrides = self._result(filed, changes)
-                await filing.write(self._config, filed.text)
+                await self._write(filed.text)
             except (OSError, TurnoutError) as error:
                 log.warning("file_not_edited", config=str(self._config), error=str(error), override="stays")
             else:
                 await self._actual.set_overrides(overrides)
                 self.settings = settings
         self._take(self.settings)
+
+    async def _write(self, text: str) -> None:
+        await filing.write(self._config, text)
 
 
 def _yaml(value: bool | None) -> str:

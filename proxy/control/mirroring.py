@@ -110,6 +110,7 @@ class Mirroring:
                 await self._mirror.mark_gap("", "the mirror was off")
             self._mirror.start()
             await switching.renew()
+            switching.is_open = True
             self.is_on = True
             if say_so is not None:
                 await say_so()
