@@ -56,6 +56,7 @@ class Validations:
         url_of: Callable[[str], str],
         secondary: Callable[[], str],
         clear_gaps: Callable[[float], int],
+        is_mirror_on: Callable[[], bool],
         token: str,
     ) -> None:
         self._actual = actual
@@ -65,6 +66,7 @@ class Validations:
         self._url_of = url_of
         self._secondary = secondary
         self._clear_gaps = clear_gaps
+        self._is_mirror_on = is_mirror_on
         self._token = token
         self._task: asyncio.Task[None] | None = None
         self.runs: list[Run] = []
@@ -74,6 +76,16 @@ class Validations:
         if self._validator is None:
             raise RefusedError(
                 "this proxy was started without the tools that compare", "start it with `turnout proxy`"
+            )
+        if not self._is_mirror_on():
+            raise RefusedError(
+                "the mirror is off: what is equal now need not be so a moment later",
+                "run `turnout mirror enable` first",
+            )
+        if self._actual.meta.paused is not None:
+            raise RefusedError(
+                "the mirror is paused: the secondary lacks what was written since",
+                "run `turnout mirror resume` first",
             )
         if self._task is not None and not self._task.done():
             raise RefusedError(
