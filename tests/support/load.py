@@ -92,6 +92,7 @@ class Load:
         self._known: list[str] = []
         """Ids of orders that some client was told of: all clients write to them."""
         self._under_way = 0
+        self._given_up = 0
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Condition()
@@ -130,6 +131,12 @@ class Load:
     async def acknowledged_more(self, count: int, timeout_s: float = 30.0) -> None:
         await self.acknowledged(self.log.acknowledged + count, timeout_s)
 
+    async def unanswered_more(self, count: int, timeout_s: float = 30.0) -> None:
+        """Until so many more writes have got no answer, or one that promises nothing."""
+        wanted = self._given_up + count
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(lambda: self._given_up >= wanted)
+
     async def under_way(self, count: int, timeout_s: float = 30.0) -> None:
         """Until so many writes are sent and not answered."""
         async with asyncio.timeout(timeout_s), self._changed:
@@ -158,8 +165,9 @@ class Load:
     async def pause(self, dice: random.Random) -> None:
         await asyncio.sleep(dice.random() * 2 * self._pause_s)
 
-    async def tell(self, sent: int = 0) -> None:
+    async def tell(self, sent: int = 0, given_up: int = 0) -> None:
         self._under_way += sent
+        self._given_up += given_up
         async with self._changed:
             self._changed.notify_all()
 
@@ -274,7 +282,9 @@ class _Client:
         if answer is not None:
             write.status, write.body = answer.status, answer.body
             write.told = told_by(answer)
-        if write.told is not Told.NOTHING:
+        if write.told is Told.NOTHING:
+            await self._load.tell(given_up=1)
+        else:
             write.ended = self._load.tick()
             await self._load.tell()
         return write
