@@ -242,9 +242,9 @@ class ClientConnection(asyncio.Protocol):
         try:
             used = framer.feed(data, pieces)
         except WireFault as fault:
-            self._framer = None
-            if exchange is not None:
+            if exchange is not None:  # with the framer in place: the request is not whole, so the end lingers
                 exchange.on_client_fault(respond.refused(fault.status, fault.detail))
+            self._framer = None
             return
         if framer.is_done:
             self._framer = None

@@ -187,6 +187,8 @@ class UpstreamConnection(asyncio.Protocol):
                     raise WireFault(502, f"a head of more than {HEAD_BYTES_DEFAULT} bytes")
                 self._buffer = data
                 return
+            if end > HEAD_BYTES_DEFAULT:
+                raise WireFault(502, f"a head of more than {HEAD_BYTES_DEFAULT} bytes")
             line_end = data.find(b"\r\n")
             head = ResponseHead(data[:line_end], data[line_end + 2 : end + 2])
             if head.status >= 200:

@@ -109,7 +109,7 @@ class FakeUpstream:
         try:
             while await self._one(reader, writer, number):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError):
+        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
             pass
         finally:
             self._tasks.discard(task)
