@@ -198,6 +198,10 @@ class Controller:
                 f"{self._config}: mirror.enabled cannot change while the proxy runs: not yet",
                 "restart the proxy",
             )
+        if (settings.shape.tls is None) != (old.tls is None):
+            raise SettingsError(
+                f"{self._config}: tls cannot be switched on or off while the proxy runs", "restart it"
+            )
 
     async def _take(self, settings: Settings, text: str) -> None:
         self.settings, self.text = settings, text
