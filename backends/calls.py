@@ -18,12 +18,12 @@ from backends.contract import canonical, numbers, problems
 from backends.contract.canonical import SERVER_FIELDS
 from backends.contract.conditions import Conditions, parse_conditions
 from backends.contract.ids import is_usable_id
+from backends.contract.kept import IDEMPOTENCY_KEY
 from backends.contract.numbers import Repair, Replay
 from backends.store import Epoch, Idempotency, RequestId
 
 MERGE_PATCH = "application/merge-patch+json"
 JSON = "application/json"
-IDEMPOTENCY_KEY_CHARS_MAX = 255
 
 _BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _TURNOUT_HEADERS = frozenset(
@@ -154,8 +154,8 @@ class Call:
         key = self.header("Idempotency-Key")
         if key is None:
             return None
-        if not 1 <= len(key) <= IDEMPOTENCY_KEY_CHARS_MAX:
-            raise problems.bad_header(f"Idempotency-Key has 1–{IDEMPOTENCY_KEY_CHARS_MAX} characters.")
+        if not IDEMPOTENCY_KEY.match(key):
+            raise problems.bad_header("Idempotency-Key has 1–255 printable ASCII characters.")
         body = b""
         if fields is not None:
             body = canonical.encode({k: v for k, v in fields.items() if k != "id" and k not in SERVER_FIELDS})

@@ -31,6 +31,7 @@ from backends.store import (
     Epoch,
     EpochState,
     Idempotency,
+    KeptAnswer,
     Page,
     RequestId,
     Role,
@@ -160,6 +161,12 @@ class JsonStore:
 
     async def apply(self, epoch: Epoch | None, collection: str, lines: Sequence[ApplyLine]) -> Applied:
         return await self._changes.apply(epoch, collection, lines)
+
+    async def answers(self, key: str | None, after: str) -> tuple[Sequence[KeptAnswer], bool]:
+        return self._changes.answers(key, after)
+
+    async def keep_answers(self, epoch: Epoch | None, answers: Sequence[KeptAnswer]) -> int:
+        return await self._changes.keep_answers(epoch, answers)
 
     async def raise_floor(self, epoch: Epoch | None, collection: str, at: int) -> int:
         return await self._changes.raise_floor(epoch, collection, at)

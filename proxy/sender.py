@@ -82,4 +82,7 @@ class HttpSender:
             self._session = aiohttp.ClientSession(
                 connector=connector, auto_decompress=False, cookie_jar=aiohttp.DummyCookieJar()
             )
+            # aiohttp sends a PUT or DELETE again when a reused connection breaks, and has no public way to be told not
+            # to. A replay goes out once: what became of it is the mirror's to find out.
+            self._session._retry_connection = False  # noqa: SLF001 # pyright: ignore[reportPrivateUsage]
         return self._session

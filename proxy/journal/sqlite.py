@@ -87,6 +87,7 @@ class SqliteJournal:
         self._queue: queue.SimpleQueue[tuple[str, Any, Any] | None] = queue.SimpleQueue()
         self._lazy_seqs: list[int] = []
         self._lazy_totals: dict[str, int] = {}
+        self._lazy_done: list[Done] = []
         self._lazy_lock = threading.Lock()
         self.fsync_observe: Callable[[float], None] = _ignore_duration
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,12 +121,16 @@ class SqliteJournal:
     def outcome(self, entry: Entry, done: Done) -> None:
         self._queue.put(("outcome", entry, done))
 
-    def ended(self, seqs: Sequence[int], totals: dict[str, int] | None = None) -> None:
+    def ended(
+        self, seqs: Sequence[int], totals: dict[str, int] | None = None, done: Done | None = None
+    ) -> None:
         with self._lazy_lock:
             was_empty = not self._lazy_seqs and not self._lazy_totals
             self._lazy_seqs.extend(seqs)
             for name, count in (totals or {}).items():
                 self._lazy_totals[name] = self._lazy_totals.get(name, 0) + count
+            if done is not None:
+                self._lazy_done.append(done)
         if was_empty:
             self._loop.call_later(LAZY_S_MAX, self._queue.put, ("lazy", None, None))
 
@@ -201,6 +206,7 @@ class SqliteJournal:
         with self._lazy_lock:
             seqs, self._lazy_seqs = self._lazy_seqs, []
             totals, self._lazy_totals = self._lazy_totals, {}
+            dones, self._lazy_done = self._lazy_done, []
         if batch.intents and self._is_low():
             full = JournalFullError(
                 "the journal's disk is nearly full: no new writes", f"free space below {self._folder}"
@@ -209,6 +215,7 @@ class SqliteJournal:
             batch.intents = []
         try:
             self._write(batch, seqs, totals)
+            batch.callbacks.extend((done, None) for done in dones)
         except sqlite3.Error as error:
             self._rollback()
             if _is_sync_failure(error):
@@ -217,6 +224,7 @@ class SqliteJournal:
                 raise
             with self._lazy_lock:
                 self._lazy_seqs[:0] = seqs
+                self._lazy_done[:0] = dones
                 for name, count in totals.items():
                     self._lazy_totals[name] = self._lazy_totals.get(name, 0) + count
             self._commit_apart(batch, error)

@@ -102,8 +102,10 @@ class JournalStore(Protocol):
         """The accepted (or in doubt) entry with its key, version, base and bodies. Durable before ``done(None)``."""
         ...
 
-    def ended(self, seqs: Sequence[int], totals: dict[str, int] | None = None) -> None:
-        """Settled or ended entries go; ``totals`` are added to the meta totals. Lazy."""
+    def ended(
+        self, seqs: Sequence[int], totals: dict[str, int] | None = None, done: Done | None = None
+    ) -> None:
+        """Settled or ended entries go; ``totals`` are added to the meta totals. Lazy; ``done(None)`` once it is on disk."""
         ...
 
     async def bodies(self, seq: int) -> tuple[bytes | None, bytes | None]:

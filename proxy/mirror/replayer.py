@@ -8,13 +8,14 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import replace
 from urllib.parse import quote
 
 import structlog
 
 from proxy.errors import TurnoutError, UpstreamError
 from proxy.failpoints import hit
-from proxy.journal.entry import Entry
+from proxy.journal.entry import BASE_UNKNOWN, Entry, EntryState
 from proxy.journal.store import DeadLetter, JournalStore
 from proxy.limits import MIRROR_REQUEST_TIMEOUT_S
 from proxy.mirror import settle
@@ -162,21 +163,40 @@ class Replayer:
         except UpstreamError as error:
             answer, trouble = None, str(error)
         if answer is None:
-            failures = self._void_failures[seq] = self._void_failures.get(seq, 0) + 1
+            failures = self._void_again(seq)
             if failures in (1, 10) or failures % 100 == 0:
                 log.warning("void_failed", seq=seq, failures=failures, error=trouble)
-            self._lanes.void_failed(seq, self._clock.now(), failures)
             return
         hit("void-answered")
-        self._void_failures.pop(seq, None)
         entry = self._lanes.entries[seq]
-        if answer.state == "done":
-            self._lanes.voided_done(seq, answer.key, answer.version)
-            self._journal.outcome(entry, _logged)
-            self._journal.ended((), self._state.stats.add("accepted"))
-        else:
+        if answer.state == "never":
+            self._void_failures.pop(seq, None)
             self._lanes.voided_never(seq)
             self._settle([entry], None)
+            return
+        row = replace(
+            entry, key=entry.key or answer.key, version=answer.version, base=BASE_UNKNOWN, state=EntryState.ACCEPTED,
+            is_replayable=False,
+        )  # fmt: skip
+
+        def on_disk(error: TurnoutError | None) -> None:
+            _logged(error)
+            if error is not None:
+                self._void_again(seq)
+            else:
+                self._void_failures.pop(seq, None)
+                self._lanes.voided_done(seq, answer.key, answer.version)
+                self._journal.ended((), self._state.stats.add("accepted"))
+            self.wake()
+
+        # Only once it is on disk may the primary forget the id: a crash before that asks after it again.
+        self._journal.outcome(row, on_disk)
+
+    def _void_again(self, seq: int) -> int:
+        """Ask again later; how often it has failed by now."""
+        failures = self._void_failures[seq] = self._void_failures.get(seq, 0) + 1
+        self._lanes.void_failed(seq, self._clock.now(), failures)
+        return failures
 
     # -- replay ------------------------------------------------------------------------------------
 
@@ -350,9 +370,10 @@ class Replayer:
         if not entries:
             return
         totals = self._state.stats.add(str(how), sum(entry.writes for entry in entries)) if how else None
-        self._journal.ended([entry.seq for entry in entries], totals)
-        for entry in entries:
-            self._state.settled(entry.seq)
+        seqs = [entry.seq for entry in entries]
+        self._journal.ended(seqs, totals, lambda _: self._lanes.end_durable(seqs))
+        for seq in seqs:
+            self._state.settled(seq)
 
     def _look_idle(self, _: int) -> None:
         if self._lanes.is_idle():
