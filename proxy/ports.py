@@ -7,6 +7,7 @@ from typing import Protocol
 
 from proxy.errors import TurnoutError
 from proxy.model import MirrorAnswer, Place, PrimaryAnswer, Reply, Snapshot, WriteHead
+from proxy.tls import Secure
 
 
 class Clock(Protocol):
@@ -221,10 +222,16 @@ class Validator(Protocol):
     """Compares every record of both upstreams (P9). Handed in by the CLI, which knows the tools of the backends."""
 
     async def __call__(
-        self, primary_url: str, secondary_url: str, *, token: str, epoch: str
+        self,
+        primary_url: str,
+        secondary_url: str,
+        *,
+        token: str,
+        epoch: str,
+        secure: Mapping[str, Secure],
     ) -> Mapping[str, object]:
         """``{"equal": bool, "compared": int, "differences": […], …}``, JSON-able. UpstreamError where one does not answer.
 
-        ``epoch`` is the value of Turnout-Epoch. Differences under writes in flight are looked at again before they count.
+        ``secure`` says how an https URL of the two is verified. ``epoch`` is the value of Turnout-Epoch. Differences under writes in flight are looked at again before they count.
         """
         ...
