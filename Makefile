@@ -54,6 +54,7 @@ protocol: venv-dev ## does the server at URL=http://… keep docs/protocol.md? W
 long = @if ls $(1)/test_*.py >/dev/null 2>&1; then exec $(PYTEST) $(1) $(2) $(ARGS); \
 	else echo "make $@: not yet: $(1) has no tests" >&2; exit 1; fi
 
+faults: export TURNOUT_KILLS ?= 50
 faults: venv-dev ## kill -9, hangs, cuts and full disks under load
 	$(call long,tests/faults)
 
