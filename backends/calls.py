@@ -57,7 +57,7 @@ ORDINARY = Protocol()
 class Call:
     """One request. Header faults, wrong media types and large bodies come out as Problems."""
 
-    def __init__(self, request: web.Request, options: ServerOptions) -> None:
+    def __init__(self, request: web.BaseRequest, options: ServerOptions) -> None:
         self._request = request
         self._options = options
         self.method = request.method
@@ -169,7 +169,7 @@ class Call:
         return media.strip() if charset in ("", "utf-8", "utf8", "us-ascii") else ""
 
 
-def _is_loopback(request: web.Request) -> bool:
+def _is_loopback(request: web.BaseRequest) -> bool:
     peer: Any = request.transport.get_extra_info("peername") if request.transport is not None else None
     if not isinstance(peer, tuple):
         return False

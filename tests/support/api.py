@@ -10,11 +10,11 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from aiohttp.test_utils import TestServer
+from aiohttp.test_utils import RawTestServer
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from backends.app import ServerOptions, make_app
+from backends.app import ServerOptions, make_handler
 from backends.store import Store
 
 JSON = "application/json"
@@ -114,9 +114,8 @@ def _named(headers: Mapping[str, str]) -> dict[str, str]:
 async def serving(store: Store, **options: Any) -> AsyncGenerator[Api]:
     """A server over the store, which stays open when the server ends."""
     clock = Clock()
-    app = make_app(store, ServerOptions(**{"name": "test", "wall": clock, **options}))
-    app.cleanup_ctx.clear()
-    server = TestServer(app, access_log=None)
+    handler = make_handler(store, ServerOptions(**{"name": "test", "wall": clock, **options}))
+    server = RawTestServer(handler, access_log=None)
     await server.start_server()
     try:
         async with aiohttp.ClientSession(auto_decompress=False) as session:
