@@ -9,17 +9,17 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 
 import prometheus_client
 import structlog
 from aiohttp import hdrs, web
-from multidict import CIMultiDict
 
 from backends.calls import Call, ServerOptions
 from backends.contract import problems
 from backends.contract.answers import JSON_TYPE
 from backends.contract.problems import Problem
+from backends.http_server import HttpServer, response_of
 from backends.openapi import describe
 from backends.protocol_routes import ProtocolRoutes
 from backends.query import QueryError
@@ -35,7 +35,7 @@ from backends.store import (
     UnavailableError,
 )
 
-__all__ = ["ServerOptions", "make_handler"]
+__all__ = ["ServerOptions", "make_server"]
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 EXPOSED = "ETag, Link, Location, X-Total-Count, Retry-After, Turnout-Version"
@@ -85,7 +85,7 @@ class Front:
         self._protocol = ProtocolRoutes(store, options, names)
         self._metrics = Metrics()
 
-    async def serve(self, request: web.BaseRequest) -> web.Response:
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
         call = Call(request, self._options)
         try:
@@ -145,11 +145,9 @@ class Front:
         return _json(200, describe(collections, singletons))
 
 
-def make_handler(
-    store: Store, options: ServerOptions
-) -> Callable[[web.BaseRequest], Awaitable[web.Response]]:
-    """What aiohttp's low-level server is to call for each request. aiohttp's own routing would cost a fifth of a read."""
-    return Front(store, options).serve
+def make_server(store: Store, options: ServerOptions) -> HttpServer:
+    """The server over an open store, which stays its caller's to close. Needs a running loop."""
+    return HttpServer(Front(store, options).serve)
 
 
 def _answer_of(error: Exception, call: Call) -> Answer:
@@ -180,16 +178,17 @@ def _answer_of(error: Exception, call: Call) -> Answer:
 
 
 def _response(call: Call, answer: Answer) -> web.Response:
-    headers = CIMultiDict(answer.headers)
+    response = response_of(answer)
+    headers = response.headers
     if not call.path.startswith("/_turnout"):
         headers["Access-Control-Allow-Origin"] = "*"
         headers["Access-Control-Expose-Headers"] = EXPOSED
         if call.method == "OPTIONS" and answer.status == 204:
             _allow_preflight(call, headers)
-    return web.Response(status=answer.status, headers=headers, body=answer.body or None)
+    return response
 
 
-def _allow_preflight(call: Call, headers: CIMultiDict[str]) -> None:
+def _allow_preflight(call: Call, headers: MutableMapping[str, str]) -> None:
     """What a page of another origin may send; never the mirror's headers."""
     wanted = [name.strip() for name in (call.header(hdrs.ACCESS_CONTROL_REQUEST_HEADERS) or "").split(",")]
     allowed = [name for name in wanted if name and not name.lower().startswith("turnout-")]

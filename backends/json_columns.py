@@ -13,7 +13,7 @@ from collections import OrderedDict
 from collections.abc import Callable, Mapping, Sequence
 from typing import Any, Final
 
-from backends.query import MISSING, Filter, Operator, Query, SortBy, find, matches, number_of, sort_key
+from backends.query import MISSING, Filter, Matcher, Operator, Query, SortBy, find, number_of, sort_key
 from backends.store import State
 
 FIELDS_MAX: Final = 16
@@ -73,8 +73,8 @@ class Columns:
 
     @staticmethod
     def can_answer(query: Query) -> bool:
-        """``q`` looks at whole records, and going on after a record is Selection's."""
-        return not query.text and query.after is None
+        """``q`` looks at whole records; going on after a record, and ``_embed``, are Selection's."""
+        return not query.text and query.after is None and query.references is None
 
     def touch(self, record_id: str) -> None:
         """The record was made, changed or deleted; ``live`` says which."""
@@ -169,7 +169,7 @@ class Columns:
             test = _direct_test(condition, column)
         if test is not None:
             return [place for place in places if test(values[place])]
-        query = Query(filters=(condition,))
+        matches = Matcher(Query(filters=(condition,)))
         known: dict[tuple[type, Any, type, Any], bool] = {}
         found: list[int] = []
         for place in places:
@@ -177,9 +177,9 @@ class Columns:
             try:
                 fits = known.get(key := (value.__class__, value, other.__class__, other))
                 if fits is None:
-                    fits = known[key] = _fits(query, condition, value, other)
+                    fits = known[key] = _fits(matches, condition, value, other)
             except TypeError:  # arrays and objects have no hash
-                fits = _fits(query, condition, value, other)
+                fits = _fits(matches, condition, value, other)
             if fits:
                 found.append(place)
         return found
@@ -230,13 +230,13 @@ def _holds_any(column: _Column) -> bool:
     return any(value is not MISSING for value in column.values)
 
 
-def _fits(query: Query, condition: Filter, value: Any, other: Any) -> bool:
+def _fits(matches: Matcher, condition: Filter, value: Any, other: Any) -> bool:
     record: dict[str, Any] = {}
     if value is not MISSING:
         record[condition.field] = value
     if other is not MISSING:
         record[condition.name] = other
-    return matches(query, record)
+    return matches(record)
 
 
 def _direct_test(condition: Filter, column: _Column) -> Callable[[Any], bool] | None:

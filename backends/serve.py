@@ -14,12 +14,9 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from backends.app import ServerOptions, make_handler
+from backends.app import ServerOptions, make_server
 from backends.errors import StartError
 from backends.store import Store
-
-KEEPALIVE_S = 75.0
-"""Above every common idle time of a proxy's pool, so that the client is the one to close."""
 
 SHUTDOWN_S_MAX = 10.0
 BACKLOG = 1024
@@ -40,13 +37,7 @@ async def serve(around: StoreContext, options: ServerOptions, host: str, port: i
     try:
         async with around() as open_store:
             store = await open_store()
-            server = web.Server(
-                make_handler(store, options),
-                access_log=None,
-                handler_cancellation=False,
-                keepalive_timeout=KEEPALIVE_S,
-            )
-            runner = web.ServerRunner(server, shutdown_timeout=SHUTDOWN_S_MAX)
+            runner = web.ServerRunner(make_server(store, options), shutdown_timeout=SHUTDOWN_S_MAX)
             try:
                 await runner.setup()
                 await web.SockSite(runner, listening, backlog=BACKLOG).start()
