@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
 
@@ -13,7 +12,8 @@ from proxy.control import startup
 from proxy.control.actual import Actual
 from proxy.control.controller import Controller, SnapshotBox
 from proxy.control.validations import Validations
-from proxy.errors import TurnoutError, UpstreamError
+from proxy.cli.tools import validator
+from proxy.errors import TurnoutError
 from proxy.forward.forwarder import Forwarder
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX
 from proxy.mirror.gate import Gate
@@ -163,9 +163,9 @@ class Proxy:
         self.validations = Validations(
             actual=actual,
             switching=controller.switching,
-            validator=self._validate,
+            validator=validator,
             clock=clock,
-            url_of=lambda name: name,
+            url_of=lambda name: box.current.upstream(name).endpoints[0].url,
             secondary=lambda: box.current.secondary,
             clear_gaps=mirror.cleared,
             token="",
@@ -180,25 +180,6 @@ class Proxy:
         ]
         self.is_open = True
         await asyncio.gather(*tasks)
-
-    async def _validate(
-        self, primary_url: str, secondary_url: str, *, token: str, epoch: str
-    ) -> Mapping[str, object]:
-        """A ports.Validator over the protocol's buckets; a difference counts once it has stayed for a while."""
-        header = [("Turnout-Epoch", epoch)]
-        for _ in range(20):
-            found: list[bytes] = []
-            for name in (primary_url, secondary_url):
-                reply = await self.sender.send(
-                    name, "GET", "/_turnout/buckets?collection=items", header, timeout_s=2.0
-                )
-                if reply.status != 200:
-                    raise UpstreamError(f"{name} answers {reply.status}")
-                found.append(reply.body)
-            if found[0] == found[1]:
-                return {"equal": True}
-            await asyncio.sleep(0.2)
-        return {"equal": False}
 
     # -- an operator's wishes --------------------------------------------------------------------------
 
