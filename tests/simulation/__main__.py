@@ -1,7 +1,7 @@
 """`make simulate SEED=… RUNS=…`: many seeds, resumable; or one, with its trace.
 
-    python -m tests.simulation --runs 100000      seeds 0 … 99,999; goes on where it stopped
-    python -m tests.simulation --seed 330         that one, with its trace
+python -m tests.simulation --runs 100000      seeds 0 … 99,999; goes on where it stopped
+python -m tests.simulation --seed 330         that one, with its trace
 """
 
 from __future__ import annotations
@@ -88,7 +88,9 @@ def _many(first: int, runs: int, jobs: int, progress: Path | None) -> int:
                 print(f"{state['done']:,} runs, {len(state['failed'])} failed {failed or ''}", flush=True)
     for seed in state["failed"][:3]:
         print(failure(run_seed(seed)))
-    print(f"{runs:,} runs from seed {first}, {len(state['failed'])} failed: {state['failed'][:20]}; {state['seconds']:.0f} s")
+    print(
+        f"{runs:,} runs from seed {first}, {len(state['failed'])} failed: {state['failed'][:20]}; {state['seconds']:.0f} s"
+    )
     print(json.dumps(state["marks"]))
     return bool(state["failed"])
 
@@ -108,8 +110,12 @@ def _of_block(block: tuple[int, int]) -> tuple[list[int], Counter[str]]:
 
 
 def main() -> int:
-    parser = argparse.ArgumentParser(prog="make simulate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter)
-    parser.add_argument("--seed", type=int, default=None, help="the first seed; without --runs that one, with its trace")
+    parser = argparse.ArgumentParser(
+        prog="make simulate", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--seed", type=int, default=None, help="the first seed; without --runs that one, with its trace"
+    )
     parser.add_argument("--runs", type=int, default=None, help="how many seeds (2000)")
     parser.add_argument("--jobs", type=int, default=os.cpu_count() or 1)
     parser.add_argument("--no-progress", action="store_true", help="begin anew, and remember nothing")

@@ -15,7 +15,6 @@ from backends.json_state import Memory
 from backends.store import Role
 from tests.simulation.clients import Said
 
-
 FIRST_PRIMARY = "json"
 
 
@@ -64,7 +63,6 @@ class Checker:
                         made.setdefault(epoch, []).append((name, mine))
                 elif isinstance(entry, Changed):
                     key = _key(entry)
-                    self._final[name][key] = entry.body
                     if role is Role.NONE:
                         if name == FIRST_PRIMARY:
                             self._key(key).states = [entry.body]
@@ -107,9 +105,9 @@ class Checker:
                     there = memory.collections.get(entry.collection)
                     for record_id, state in list(there.live.items()) if there is not None else ():
                         if state.at < entry.at:
-                            swept = Changed(entry.collection, record_id, None, None, entry.at, 0)
-                            self._final[name][_key(swept)] = None
-                            self._step(name, role, swept, at)
+                            self._step(
+                                name, role, Changed(entry.collection, record_id, None, None, entry.at, 0), at
+                            )
                 elif isinstance(entry, Changed) and role is not Role.NONE:
                     if self._lags_behind and role is Role.SECONDARY and entry.version is None:
                         is_backfilling = True
@@ -117,6 +115,10 @@ class Checker:
                         at.pop(_key(entry), None)
                     self._step(name, role, entry, at)
                 memory.apply(entry)
+            for collection, there in memory.collections.items():
+                self._final[name].update(
+                    {f"/api/{collection}/{one}": state.body for one, state in there.live.items()}
+                )
 
     def _step(self, name: str, role: Role, entry: Changed, at: dict[str, int]) -> None:
         path = _key(entry)
@@ -213,7 +215,7 @@ class Checker:
     # -- the end -------------------------------------------------------------------------------------------
 
     def _both_are_equal(self) -> None:
-        for path in sorted({path for final in self._final.values() for path in final}):
+        for path in sorted({*self._keys, *(path for final in self._final.values() for path in final)}):
             there = {name: final.get(path) for name, final in self._final.items()}
             last = self._key(path).states[-1]
             if any(body != last for body in there.values()):

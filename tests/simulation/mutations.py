@@ -21,10 +21,8 @@ from proxy.errors import TurnoutError
 from proxy.journal.entry import Entry, EntryState
 from proxy.journal.sqlite import SqliteJournal
 from proxy.mirror import lanes as lanes_module
-from proxy.mirror import replayer as replayer_module
 from proxy.mirror.gate import Gate
-from proxy.mirror.handle import MirrorHandle
-from proxy.mirror.lanes import Lanes, Repair as RepairCommand
+from proxy.mirror.lanes import Lanes
 from proxy.mirror.replayer import Replayer
 from proxy.mirror.settle import Verdict
 

@@ -95,7 +95,7 @@ def draw(seed: int) -> Plan:
         events.append(Event(0.05, What.VALIDATE))
     happen(What.VALIDATE, 0.2, 2)
     happen(What.SWITCH, 0.35, 3)
-    lags_behind = dice.random() < 0.3
+    lags_behind = dice.random() < 0.2
     if lags_behind:
         happen(What.BACKFILL, 0.9, 2, length_s=5.0)
     happen(What.CANARY, 0.25, 1)

@@ -11,9 +11,11 @@ from yarl import URL
 
 from backends.migrate import backfill as backfill_module
 from backends.migrate import validate as validate_module
+from proxy.control import controller, filing
 from proxy.errors import UpstreamError
 from tests.simulation.loop import PROCESS
 from tests.simulation.network import NAMES, Network, SimulatedSender
+from tests.simulation.proxy_process import load_once
 
 TIMEOUT_S = 3.0
 _NETWORKS: list[Network] = []
@@ -37,12 +39,16 @@ class _Session:
 
     @asynccontextmanager
     async def request(
-        self, method: str, url: URL, *, headers: dict[str, str], data: bytes | None, allow_redirects: bool
+        self, method: str, url: URL, *, headers: dict[str, str], data: bytes | None, **_: Any
     ) -> AsyncGenerator[_Response]:
-        del allow_redirects
         try:
             reply = await self._sender.send(
-                NAMES[url.port or 0], method, url.raw_path_qs, tuple(headers.items()), data or b"", timeout_s=TIMEOUT_S
+                NAMES[url.port or 0],
+                method,
+                url.raw_path_qs,
+                tuple(headers.items()),
+                data or b"",
+                timeout_s=TIMEOUT_S,
             )
         except UpstreamError as error:
             raise OSError(str(error)) from error
@@ -59,14 +65,19 @@ async def _session(_connections: int = 0) -> AsyncGenerator[Any]:
 @contextmanager
 def simulated_tools(network: Network) -> Iterator[None]:
     """Within it the tools reach this network, and no other."""
-    modules: tuple[Any, ...] = (backfill_module, validate_module)
-    kept = [module.session for module in modules]
+    stands_in: tuple[tuple[Any, str, Any], ...] = (
+        (backfill_module, "session", _session),
+        (validate_module, "session", _session),
+        (filing, "load", load_once),
+        (controller, "load", load_once),
+    )
+    kept = [getattr(module, name) for module, name, _ in stands_in]
     _NETWORKS.append(network)
-    for module in modules:
-        module.session = _session
+    for module, name, stand_in in stands_in:
+        setattr(module, name, stand_in)
     try:
         yield
     finally:
         _NETWORKS.pop()
-        for module, session in zip(modules, kept, strict=True):
-            module.session = session
+        for (module, name, _), original in zip(stands_in, kept, strict=True):
+            setattr(module, name, original)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 
@@ -377,7 +378,7 @@ class _Log:
         if process is None or not process.is_dead:
             self._world.note(f"{name} {level}: {event}")
             if event.get("exc_info"):
-                self._world.faults.append(f"{name} logged an exception: {event}")
+                self._world.faults.append(f"{name} logged an exception: {event} {sys.exc_info()[1]!r}")
         raise structlog.DropEvent
 
 
