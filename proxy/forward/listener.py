@@ -385,6 +385,11 @@ class ClientConnection(asyncio.Protocol):
             self.is_open = False
             self.transport.close()
 
+    def break_off(self) -> None:
+        """The end of all patience, also for a close that is under way."""
+        self.is_open = False
+        self.transport.abort()
+
     def stop(self) -> None:
         """No further request; one that runs ends first."""
         if self.exchange is None and self.tunnel is None and self.is_open and not self._is_lingering:
