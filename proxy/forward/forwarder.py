@@ -111,7 +111,7 @@ class Forwarder:
                 while self.in_flight or self.connections:  # noqa: ASYNC110 - an event would cost every request
                     await asyncio.sleep(STOP_LOOK_S)
         for connection in tuple(self.connections):
-            connection.break_off()
+            connection.abort()
         for exchange in tuple(self.detached):
             if exchange.upstream is not None:
                 exchange.upstream.abort()

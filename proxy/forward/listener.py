@@ -354,9 +354,9 @@ class ClientConnection(asyncio.Protocol):
             reset(self.transport) if is_reset else self.transport.close()
 
     def abort(self) -> None:
-        if self.is_open:
-            self.is_open = False
-            self.transport.abort()
+        """The end of all patience, also with a close that is under way."""
+        self.is_open = False
+        self.transport.abort()
 
     # -- time ---------------------------------------------------------------------------------------
 
@@ -384,11 +384,6 @@ class ClientConnection(asyncio.Protocol):
         else:
             self.is_open = False
             self.transport.close()
-
-    def break_off(self) -> None:
-        """The end of all patience, also for a close that is under way."""
-        self.is_open = False
-        self.transport.abort()
 
     def stop(self) -> None:
         """No further request; one that runs ends first."""
