@@ -21,8 +21,12 @@ from proxy.control.actual import Actual
 from proxy.control.admin import make_admin
 from proxy.control.collector import MoveCollector
 from proxy.control.controller import Controller, SnapshotBox
+from proxy.control.filing import in_force
 from proxy.control.guard import AdminTokens, check_listen
 from proxy.control.health import HealthChecks
+from proxy.control.letters import Letters
+from proxy.control.mirroring import Mirroring
+from proxy.control.operating import Operating
 from proxy.control.panel import Panel
 from proxy.control.validations import Validations
 from proxy.errors import UsageError
@@ -97,12 +101,13 @@ async def _serve(
     tokens = _admin_tokens(options.env)
     check_listen(options.admin[0], tokens)
     text = _read(options.config)
-    settings = load(text, options.env, str(options.config))
+    load(text, options.env, str(options.config))  # a bad file is told before anything is opened
     token = options.env.get("TURNOUT_MIRROR_TOKEN", "")
 
     journal = SqliteJournal(options.state)
     stack.push_async_callback(journal.close)
     actual = Actual(journal, clock)
+    settings, _ = in_force(text, options.env, str(options.config), actual.overrides.values())
     draft = compile_snapshot(settings, primary=actual.meta.primary or settings.primary)
     box = SnapshotBox(draft)
     names = (draft.upstreams[0].name, draft.upstreams[1].name)
@@ -120,9 +125,9 @@ async def _serve(
         await startup.check_upstreams(sender, actual, names)
     elif actual.is_new:
         await actual.begin(settings.primary)
-    journal.recovered.gaps[:] = await actual.gaps()
     if not is_mirrored:
         await actual.mark_mirror_off()
+    journal.recovered.gaps[:] = await actual.gaps()
 
     meta = actual.meta
     primary = meta.primary
@@ -141,21 +146,8 @@ async def _serve(
     replayer.gate = gate
     mirror = MirrorHandle(state, gate, replayer, journal, clock)
 
-    controller = Controller(
-        config=options.config,
-        env=options.env,
-        settings=settings,
-        text=text,
-        actual=actual,
-        mirror=mirror,
-        sender=sender,
-        clock=clock,
-        box=box,
-    )
-    await controller.begin()
     metrics = observe.make_metrics()
     journal.fsync_observe = metrics.histogram("turnout_journal_fsync_duration_seconds").observe
-
     forwarder = Forwarder(
         snapshots=box,
         mirror=gate if is_mirrored else NoMirror(),
@@ -163,6 +155,33 @@ async def _serve(
         clock=clock,
         metrics=metrics,
     )
+
+    def give_writes(to_mirror: bool) -> None:
+        forwarder.mirror = gate if to_mirror else NoMirror(gate.write_headers)
+
+    mirroring = Mirroring(
+        actual=actual,
+        mirror=mirror,
+        sender=sender,
+        clock=clock,
+        names=names,
+        hold_timeout_s=lambda: box.current.limits.hold_timeout_s,
+        give_writes=give_writes,
+        writes_under_way=forwarder.writes_under_way,
+        is_on=is_mirrored,
+    )
+    controller = Controller(
+        config=options.config,
+        env=options.env,
+        settings=settings,
+        actual=actual,
+        mirror=mirror,
+        sender=sender,
+        clock=clock,
+        box=box,
+        mirroring=mirroring,
+    )
+    await controller.begin()
     health = HealthChecks(forwarder.pools.set_up)
     stack.push_async_callback(health.stop)
 
@@ -181,12 +200,13 @@ async def _serve(
     validations = Validations(
         actual=actual,
         switching=controller.switching,
-        validator=validator if is_mirrored else None,
+        validator=validator,
         clock=clock,
         url_of=lambda name: box.current.upstream(name).endpoints[0].url,
         secondary=lambda: box.current.secondary,
         secure=lambda: _secure(box.current),
         clear_gaps=mirror.cleared,
+        is_mirror_on=lambda: mirroring.is_on,
         token=token,
     )
     stack.push_async_callback(validations.stop)
@@ -199,12 +219,16 @@ async def _serve(
     stack.push_async_callback(forwarder.stop, SHUTDOWN_S_MAX)
 
     metrics.registry.register(MoveCollector(controller, mirror, health, journal.size_bytes, version()))
+    operating = Operating(mirror=mirror, actual=actual, clock=clock, is_on=lambda: mirroring.is_on)
+    letters = Letters(mirror=mirror, actual=actual, sender=sender, clock=clock, state_folder=options.state)
     panel = Panel(
         version=version(),
         controller=controller,
         actual=actual,
         mirror=mirror,
         validations=validations,
+        operating=operating,
+        letters=letters,
         health=health,
         sender=sender,
         registry=metrics.registry,
@@ -224,17 +248,19 @@ async def _serve(
 
     admin_port = await _listen("--admin", options.admin, start_admin)
 
-    tasks = [asyncio.create_task(_follow_file(controller, options.config))]
+    tasks = [
+        asyncio.create_task(_follow_file(controller, options.config)),
+        asyncio.create_task(controller.pursue()),
+    ]
+    stack.push_async_callback(replayer.stop)
     if certificate is not None:
         tasks.append(asyncio.create_task(_follow_certificate(certificate, box)))
     if is_mirrored:
         replayer.start()
         replayer.look_for_secondary("it has not answered yet")
-        stack.push_async_callback(replayer.stop)
         tasks.append(
             asyncio.create_task(startup.open_for_writes(sender, actual, mirror, controller.switching))
         )
-        tasks.append(asyncio.create_task(controller.pursue()))
     stack.push_async_callback(_end_tasks, tasks)
     log.info(
         "ready",

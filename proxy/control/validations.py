@@ -58,6 +58,7 @@ class Validations:
         secondary: Callable[[], str],
         secure: Callable[[], Mapping[str, Secure]],
         clear_gaps: Callable[[float], int],
+        is_mirror_on: Callable[[], bool],
         token: str,
     ) -> None:
         self._actual = actual
@@ -68,6 +69,7 @@ class Validations:
         self._secondary = secondary
         self._secure = secure
         self._clear_gaps = clear_gaps
+        self._is_mirror_on = is_mirror_on
         self._token = token
         self._task: asyncio.Task[None] | None = None
         self.runs: list[Run] = []
@@ -77,6 +79,16 @@ class Validations:
         if self._validator is None:
             raise RefusedError(
                 "this proxy was started without the tools that compare", "start it with `turnout proxy`"
+            )
+        if not self._is_mirror_on():
+            raise RefusedError(
+                "the mirror is off: what is equal now need not be so a moment later",
+                "run `turnout mirror enable` first",
+            )
+        if self._actual.meta.paused is not None:
+            raise RefusedError(
+                "the mirror is paused: the secondary lacks what was written since",
+                "run `turnout mirror resume` first",
             )
         if self._task is not None and not self._task.done():
             raise RefusedError(

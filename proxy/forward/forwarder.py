@@ -182,6 +182,15 @@ class Forwarder:
             return MirroredWrite(self, client, head, snapshot, decision, place)
         return Exchange(self, client, head, snapshot, decision)
 
+    def writes_under_way(self) -> int:
+        """Writes that an upstream may have a byte of, and whose answer is not there yet."""
+        exchanges = [connection.exchange for connection in self.connections]
+        return sum(
+            exchange.decision.is_write and not isinstance(exchange, HeldWrite)
+            for exchange in (*exchanges, *self.detached)
+            if exchange is not None
+        )
+
     def _is_forbidden(self, path: str) -> bool:
         """/_turnout in any spelling that an upstream could take for it."""
         if "_turnout" not in path and is_ordinary(path):

@@ -28,11 +28,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import msgspec
 import structlog
 
 from proxy.errors import JournalError, JournalFullError, TurnoutError
 from proxy.journal.entry import Entry, EntryState
-from proxy.journal.store import DeadLetter, GapMark, JournalMeta, Override, Recovered
+from proxy.journal.store import DeadLetter, GapMark, JournalMeta, Override, Pause, Recovered, Returning
 from proxy.limits import JOURNAL_BATCH_MAX, JOURNAL_RESERVE_BYTES
 from proxy.ports import Done
 
@@ -40,7 +41,10 @@ T = TypeVar("T")
 
 log = structlog.get_logger("journal")
 
-FORMAT = 1
+SCRIPTS = ("001_schema.sql", "002_operating.sql")
+"""Each leads to the next format; an older journal runs those that it lacks when it is opened."""
+
+FORMAT = len(SCRIPTS)
 SEQ_BLOCK = 10_000
 """Seqs are reserved on disk in blocks, so that none is given twice although settled rows are deleted."""
 
@@ -508,13 +512,12 @@ def _open(path: Path) -> sqlite3.Connection:
         if faults != ["ok"]:
             raise _corrupt(path, "; ".join(faults))
         version = int(db.execute("pragma user_version").fetchone()[0])
-        if version == 0:
-            _create(db)
-        elif version != FORMAT:
+        if version > FORMAT:
             raise JournalError(
-                f"the journal {path} has format {version}, this version reads {FORMAT}",
+                f"the journal {path} has format {version}, this version reads up to {FORMAT}",
                 "use the version that wrote it",
             )
+        _upgrade(db, version)
     except sqlite3.OperationalError as error:
         raise JournalError(
             f"the journal {path} cannot be opened: {error}", "look at the folder's rights and free space"
@@ -524,9 +527,17 @@ def _open(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _create(db: sqlite3.Connection) -> None:
-    schema = resources.files("proxy.journal").joinpath("sql/001_schema.sql").read_text()
-    db.executescript(f"begin; {schema}; commit;")
+def _upgrade(db: sqlite3.Connection, version: int) -> None:
+    """Run what a journal of that format lacks, each step whole or not at all. 0: a new file."""
+    scripts = resources.files("proxy.journal").joinpath("sql")
+    for number, name in enumerate(SCRIPTS[version:], version + 1):
+        script = scripts.joinpath(name).read_text()
+        first = _first_values() if number == 1 else ""
+        db.executescript(f"begin immediate; {script}; {first} pragma user_version={number}; commit;")
+
+
+def _first_values() -> str:
+    """The meta of a new journal, as SQL."""
     values = {
         "journal_id": uuid.uuid4().hex,
         "seq_ceiling": "0",
@@ -539,10 +550,8 @@ def _create(db: sqlite3.Connection) -> None:
         "totals": "{}",
         "since": str(time.time()),
     }
-    db.execute("begin immediate")
-    db.executemany("insert into meta (name, value) values (?, ?)", list(values.items()))
-    db.execute(f"pragma user_version={FORMAT}")
-    db.execute("commit")
+    rows = ", ".join(f"('{name}', '{value}')" for name, value in values.items())
+    return f"insert into meta (name, value) values {rows};"  # noqa: S608 - constants, a uuid and a number
 
 
 def _recover(db: sqlite3.Connection) -> Recovered:
@@ -557,6 +566,8 @@ def _recover(db: sqlite3.Connection) -> Recovered:
         versioned=frozenset(json.loads(raw["versioned"])),
         totals=json.loads(raw["totals"]),
         since_wall_s=float(raw["since"]),
+        paused=msgspec.json.decode(raw["paused"], type=Pause) if raw["paused"] else None,
+        returning=msgspec.json.decode(raw["returning"], type=Returning) if raw["returning"] else None,
     )
     columns = "seq, method, target, headers, key, prefix, born, state, status, version, base, writes"
     entries = [
@@ -578,7 +589,10 @@ def _recover(db: sqlite3.Connection) -> Recovered:
     ]
     gaps = [GapMark(*row) for row in db.execute("select id, prefix, since, why from gaps order by id")]
     dead = [
-        DeadLetter(*row) for row in db.execute("select key, since, cause, detail from dead order by since")
+        DeadLetter(*row)
+        for row in db.execute(
+            "select key, since, cause, detail, answer_status, answer_body from dead order by since"
+        )
     ]
     overrides = [Override(*row) for row in db.execute("select path, value, file_value from overrides")]
     return Recovered(meta, int(raw["seq_ceiling"]) + 1, entries, gaps, dead, overrides)

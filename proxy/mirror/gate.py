@@ -188,6 +188,7 @@ class Gate:
             else:
                 self._lanes.accepted(seq)
                 self._journal.ended((), self._state.stats.add("accepted"))
+                self._state.accepted_rate.add(self._clock.now(), 1)
                 self._keep_bounded(entry)
             hit("outcome-durable")
             self._wake()

@@ -12,6 +12,7 @@ from proxy import observe
 from proxy.control import startup
 from proxy.control.actual import Actual
 from proxy.control.controller import Controller, SnapshotBox
+from proxy.control.mirroring import Mirroring
 from proxy.control.validations import Validations
 from proxy.errors import TurnoutError, UpstreamError
 from proxy.forward.forwarder import Forwarder
@@ -145,12 +146,22 @@ class Proxy:
             config=Path("/simulated/routing.yaml"),
             env={},
             settings=settings,
-            text=self.file.text,
             actual=actual,
             mirror=mirror,
             sender=sender,
             clock=clock,
             box=box,
+            mirroring=Mirroring(
+                actual=actual,
+                mirror=mirror,
+                sender=sender,
+                clock=clock,
+                names=names,
+                hold_timeout_s=lambda: box.current.limits.hold_timeout_s,
+                give_writes=lambda _: None,
+                writes_under_way=lambda: 0,
+                is_on=True,
+            ),
         )
         controller.process, controller.file = self.process, self.file
         await controller.begin()
@@ -168,6 +179,7 @@ class Proxy:
             url_of=lambda name: name,
             secondary=lambda: box.current.secondary,
             clear_gaps=mirror.cleared,
+            is_mirror_on=lambda: True,
             token="",
         )
         gate.fence(f"{primary} has not been told epoch {meta.epoch} yet")

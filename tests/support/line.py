@@ -121,7 +121,10 @@ class Line:
         self, method: str, path: str, body: dict | None = None, **headers: str
     ) -> tuple[int, dict]:
         async with self.session.request(
-            method, self.url("admin") + path, json=body, headers=headers
+            method,
+            self.url("admin") + path,
+            json=body,
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
         ) as response:
             return response.status, await response.json()
 
