@@ -10,10 +10,18 @@ from proxy.forward.peers import client_of, is_trusted
 from proxy.forward.respond import Problem
 from proxy.forward.sockets import keep_alive, pause, reset, resume
 from proxy.limits import BUFFER_HIGH_BYTES, BUFFER_LOW_BYTES, PIPELINED_BYTES_MAX
+from proxy.model import Snapshot
 from proxy.wire.body import ChunkedFramer, Framer, LengthFramer
 from proxy.wire.fault import WireFault
 from proxy.wire.heads import forwarded
-from proxy.wire.request import RequestFields, RequestHead, is_hopeless, parse_request
+from proxy.wire.request import (
+    RequestFields,
+    RequestHead,
+    is_hopeless,
+    ordinary_head,
+    ordinary_line,
+    parse_request,
+)
 
 if TYPE_CHECKING:
     from proxy.forward.forwarder import Forwarder
@@ -31,7 +39,8 @@ class ClientConnection(asyncio.Protocol):
 
     __slots__ = (
         "_buffer", "_deadline_s", "_fields", "_forwarded", "_forwarder", "_framer", "_has_ended", "_holds", "_is_lingering",
-        "_is_parsing", "_peer_ip", "_searched", "_trusted", "_unsent", "exchange", "is_full", "is_open", "transport", "tunnel",
+        "_is_parsing", "_onward", "_peer_ip", "_searched", "_trusted", "_unsent", "exchange", "is_full", "is_open", "transport",
+        "tunnel",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -54,6 +63,7 @@ class ClientConnection(asyncio.Protocol):
         self._searched = 0
         self._fields: RequestFields | None = None
         self._forwarded: tuple[RequestFields | None, bytes] = (None, b"")
+        self._onward: tuple[RequestFields | None, object, bytes] = (None, None, b"")
         self._trusted: tuple[tuple[str, ...], bool] = ((), False)
         self._is_parsing = False
         self._deadline_s = 0.0
@@ -100,7 +110,7 @@ class ClientConnection(asyncio.Protocol):
             self._buffer += data
             if len(self._buffer) > PIPELINED_BYTES_MAX:
                 self.hold()
-        else:
+        elif self._buffer or not self._take_again(data):
             self._parse(data)
 
     def eof_received(self) -> bool:
@@ -169,6 +179,30 @@ class ClientConnection(asyncio.Protocol):
         if self._has_ended and self.exchange is None and not self._buffer:
             self._end(is_request_whole=True)
 
+    def _take_again(self, data: bytes) -> bool:
+        """The usual case: one whole request, whose header lines are byte for byte those of the one before, all of it
+        in one read. Nothing is searched for or cut apart then; everything else is left to ``_parse``."""
+        known = self._fields
+        if known is None or not known.is_plain:
+            return False
+        match = ordinary_line(data)
+        if match is None:
+            return False
+        line_end = match.end()
+        rest = known.rest
+        if not data.startswith(rest, line_end):
+            return False
+        body_at = line_end + len(rest)
+        length = known.length
+        forwarder = self._forwarder
+        snapshot = forwarder.snapshots.current
+        if len(data) - body_at != (length or 0) or body_at - 4 > snapshot.limits.header_bytes:
+            return False
+        head = ordinary_head(match, data[:line_end], known)
+        head.client_ip = self._client_ip(known) if snapshot.trusted_proxies else self._peer_ip
+        forwarder.open(self, head, [data[body_at:]] if length else None, None)
+        return True
+
     def _without_empty_lines(self, data: bytes) -> bytes:
         """A few of them before a request are skipped (RFC 9112 section 2.2); a CR or LF by itself is none."""
         rest = data.lstrip(b"\r\n")
@@ -217,15 +251,15 @@ class ClientConnection(asyncio.Protocol):
                 self._fields = parsed
             head.client_ip = self._client_ip(parsed)
             rest = data[end + 4 :]
-            pieces: list[bytes] = []
             if parsed.is_chunked:
                 self._framer = ChunkedFramer()
             elif parsed.length:
                 self._framer = LengthFramer(parsed.length)
             framer = self._framer
             if framer is None:
-                forwarder.open(self, head, pieces, None)
+                forwarder.open(self, head, None, None)
                 return rest
+            pieces: list[bytes] = []
             used = framer.feed(rest, pieces) if rest else 0
             if framer.is_done:
                 self._framer = None
@@ -257,6 +291,15 @@ class ClientConnection(asyncio.Protocol):
         if blocks and is_trusted(self._peer_ip, blocks):
             return client_of(self._peer_ip, parsed.forwarded_for.decode("latin-1"), blocks)
         return self._peer_ip
+
+    def onward(self, head: RequestHead, snapshot: Snapshot) -> bytes:
+        """All header lines for the upstream but those of one request alone; ``head.line`` is set. Made once for a client
+        that says the same again."""
+        known, blocks, lines = self._onward
+        if known is not head.fields or blocks is not snapshot.trusted_proxies:
+            lines = head.fields.forward + self.forwarded(head)
+            self._onward = (head.fields, snapshot.trusted_proxies, lines)
+        return lines
 
     def forwarded(self, head: RequestHead) -> bytes:
         """X-Forwarded-* and Via for the upstream; made once for a client that says the same again."""
@@ -310,15 +353,12 @@ class ClientConnection(asyncio.Protocol):
     def exchange_done(self, *, closes: bool) -> None:
         """Its answer is written: the next request, if the connection goes on."""
         self.exchange = None
-        if (
-            closes
-            or self._forwarder.is_stopping
-            or (self._has_ended and not self._buffer and not self._is_parsing)
-        ):
+        forwarder = self._forwarder
+        if closes or forwarder.is_stopping or (self._has_ended and not self._buffer and not self._is_parsing):
             self._end(is_request_whole=self._framer is None)
             return
-        self.resume()
-        forwarder = self._forwarder
+        if self._holds:
+            self.resume()
         self._deadline_s = forwarder.tick.now_s + forwarder.snapshots.current.limits.idle_timeout_s
         if self._buffer and not self._is_parsing:
             self._parse(b"")

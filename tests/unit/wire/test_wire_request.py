@@ -271,6 +271,11 @@ LINES = st.sampled_from(
         b"GET /\xc3 HTTP/1.1",
         b"OPTIONS * HTTP/1.1",
         b"GET http://h/x HTTP/1.1",
+        b"TRACE /a HTTP/1.1",
+        b"CONNECT /a HTTP/1.1",
+        b"PROPFIND /a?b?c HTTP/1.1",
+        b"PUT /a?? HTTP/1.1",
+        b"PUT /a#b HTTP/1.1",
     ]
 )
 
@@ -286,13 +291,13 @@ def test_the_short_way_accepts_nothing_that_the_full_way_reads_otherwise(
     except WireFault:
         return
     full = wire._full(line, RequestFields(section))
-    assert (quick.method, quick.target, quick.is_http11, quick.authority) == (
-        full.method,
-        full.target,
-        full.is_http11,
-        full.authority,
-    )
+    for asked in ("method", "target", "path", "query", "is_http11", "authority"):
+        assert getattr(quick, asked) == getattr(full, asked), asked
     assert quick.fields.forward == full.fields.forward
+    # What goes on is the same too, whether the line is kept as it came or made anew.
+    assert request_head(quick, b"X-Tail: 1\r\n", b"h") == request_head(full, b"X-Tail: 1\r\n", b"h")
+    if quick.line is not None:
+        assert request_head(quick, b"", b"h") == quick.line + quick.fields.forward + b"\r\n"
     # And no line break is left that one recipient could see and another not.
     assert b"\n" not in quick.fields.raw.replace(b"\r\n", b"")
     assert b"\r" not in quick.fields.raw.replace(b"\r\n", b"")
