@@ -9,7 +9,7 @@ DATA_BACKEND ?= json
 
 .DEFAULT_GOAL := help
 .PHONY: help run test quick lint format test-unit test-unit-adapter test-integration test-integration-api \
-        test-browser protocol faults simulate soak bench docs constraints clean venv-run venv-dev system
+        test-browser protocol conformance-peers faults simulate soak bench docs constraints clean venv-run venv-dev system
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -54,8 +54,15 @@ protocol: venv-dev ## does the server at URL=http://… keep docs/protocol.md? W
 long = @if ls $(1)/test_*.py >/dev/null 2>&1; then exec $(PYTEST) $(1) $(2) $(ARGS); \
 	else echo "make $@: not yet: $(1) has no tests" >&2; exit 1; fi
 
-faults: venv-dev ## kill -9, hangs, cuts and full disks under load
-	$(call long,tests/faults)
+faults: venv-dev system ## kill -9, hangs, cuts and full disks under load: SEED=… RUNS=…
+	@RUNS=$(or $(RUNS),200) SEED=$(or $(SEED),1) exec $(PYTEST) tests/faults $(ARGS)
+
+# A peer fails cases by design: its own exit code says nothing here.
+conformance-peers: venv-dev ## the conformance suite against HAProxy and nginx too; writes docs/conformance.md
+	mkdir -p build/conformance
+	for gateway in turnout haproxy nginx; do \
+	  $(PYTEST) tests/conformance --gateway $$gateway --outcomes build/conformance/$$gateway.json --tb=no $(ARGS) || true; done
+	$(BIN)/python -m tests.support.conformance_table build/conformance
 
 simulate: venv-dev ## the mirror's core in a simulated world: SEED=… RUNS=…
 	$(call long,tests/simulation)

@@ -109,7 +109,7 @@ class JsonStore:
     async def page(self, collection: str, query: Query) -> Page:
         found = self._memory.collections.get(collection)
         if found is None:
-            return Page((), 0)
+            return Page(*Selection(query).page())
         if query.is_plain:
             rows = islice(found.live.values(), query.offset, query.offset + query.limit)
             return Page([state.body for state in rows if state.body is not None], len(found.live))

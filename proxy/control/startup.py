@@ -97,6 +97,7 @@ async def open_for_writes(
             has_failed = True
             await asyncio.sleep(AGAIN_S)
         else:
+            switching.is_open = True
             mirror.release()
             log.info("writes_open", primary=meta.primary, epoch=meta.epoch)
             return

@@ -67,9 +67,17 @@ class Switching:
         self._secondary = secondary
         self._lock = asyncio.Lock()
         self.is_running = False
+        self.is_open = False
+        """The start has made the present epoch known to the primary (startup.open_for_writes). Until then epochs are its alone:
+        of two that renew at once, the one with the lower epoch could commit last."""
 
     async def run(self, passage: Passage) -> None:
         """To DONE, or RefusedError with nothing changed."""
+        if not self.is_open:
+            raise RefusedError(
+                f"{self._actual.meta.primary} has not taken this start's epoch yet",
+                "wait until it answers: `turnout status` shows why writes wait",
+            )
         if self.is_running:
             raise RefusedError("another switch or validation is taking a new epoch", "try again in a second")
         async with self._lock:

@@ -12,6 +12,7 @@ from proxy.control.actual import Actual
 from proxy.control.switching import Passage, Switching
 from proxy.errors import RefusedError, TurnoutError
 from proxy.ports import Clock, Validator
+from proxy.tls import Secure
 
 log = structlog.get_logger("control")
 
@@ -55,7 +56,9 @@ class Validations:
         clock: Clock,
         url_of: Callable[[str], str],
         secondary: Callable[[], str],
+        secure: Callable[[], Mapping[str, Secure]],
         clear_gaps: Callable[[float], int],
+        is_mirror_on: Callable[[], bool],
         token: str,
     ) -> None:
         self._actual = actual
@@ -64,7 +67,9 @@ class Validations:
         self._clock = clock
         self._url_of = url_of
         self._secondary = secondary
+        self._secure = secure
         self._clear_gaps = clear_gaps
+        self._is_mirror_on = is_mirror_on
         self._token = token
         self._task: asyncio.Task[None] | None = None
         self.runs: list[Run] = []
@@ -74,6 +79,16 @@ class Validations:
         if self._validator is None:
             raise RefusedError(
                 "this proxy was started without the tools that compare", "start it with `turnout proxy`"
+            )
+        if not self._is_mirror_on():
+            raise RefusedError(
+                "the mirror is off: what is equal now need not be so a moment later",
+                "run `turnout mirror enable` first",
+            )
+        if self._actual.meta.paused is not None:
+            raise RefusedError(
+                "the mirror is paused: the secondary lacks what was written since",
+                "run `turnout mirror resume` first",
             )
         if self._task is not None and not self._task.done():
             raise RefusedError(
@@ -119,6 +134,7 @@ class Validations:
             self._url_of(self._secondary()),
             token=self._token,
             epoch=f"{meta.epoch} {meta.journal_id}",
+            secure=self._secure(),
         )
         if run.report.get("equal") is True:
             await self._actual.validated(run.began_wall_s)

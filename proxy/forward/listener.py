@@ -6,17 +6,14 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from proxy.forward import respond
-from proxy.forward.peers import client_of, is_trusted
+from proxy.forward.peers import Peer
 from proxy.forward.respond import Problem
-from proxy.forward.sockets import keep_alive, pause, reset, resume
+from proxy.forward.sockets import can_half_close, keep_alive, pause, reset, resume
 from proxy.limits import BUFFER_HIGH_BYTES, BUFFER_LOW_BYTES, PIPELINED_BYTES_MAX
-from proxy.model import Snapshot
 from proxy.wire.body import ChunkedFramer, Framer, LengthFramer
 from proxy.wire.fault import WireFault
-from proxy.wire.heads import forwarded
 from proxy.wire.request import (
     RequestFields,
-    RequestHead,
     is_hopeless,
     ordinary_head,
     ordinary_line,
@@ -38,9 +35,8 @@ class ClientConnection(asyncio.Protocol):
     """Carries one exchange at a time; what comes meanwhile waits, up to a bound."""
 
     __slots__ = (
-        "_buffer", "_deadline_s", "_fields", "_forwarded", "_forwarder", "_framer", "_has_ended", "_holds", "_is_lingering",
-        "_is_parsing", "_onward", "_peer_ip", "_searched", "_trusted", "_unsent", "exchange", "is_full", "is_open", "transport",
-        "tunnel",
+        "_buffer", "_deadline_s", "_fields", "_forwarder", "_framer", "_has_ended", "_holds", "_is_lingering",
+        "_is_parsing", "_searched", "_unsent", "exchange", "is_full", "is_open", "peer", "transport", "tunnel",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -48,7 +44,7 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, forwarder: Forwarder) -> None:
         # for the life of the connection
         self._forwarder = forwarder
-        self._peer_ip = ""
+        self.peer = Peer("", forwarder.proto)
         self.is_open = False
         self.is_full = False
         """The client does not read: more is buffered for it than BUFFER_HIGH_BYTES."""
@@ -62,9 +58,6 @@ class ClientConnection(asyncio.Protocol):
         """Bytes of no exchange yet: an incomplete head, or requests that came early."""
         self._searched = 0
         self._fields: RequestFields | None = None
-        self._forwarded: tuple[RequestFields | None, bytes] = (None, b"")
-        self._onward: tuple[RequestFields | None, object, bytes] = (None, None, b"")
-        self._trusted: tuple[tuple[str, ...], bool] = ((), False)
         self._is_parsing = False
         self._deadline_s = 0.0
         # for one exchange
@@ -74,7 +67,7 @@ class ClientConnection(asyncio.Protocol):
         self._holds = False
 
     def __repr__(self) -> str:
-        return f"<ClientConnection {self._peer_ip} {'open' if self.is_open else 'closed'} {self.exchange!r}>"
+        return f"<ClientConnection {self.peer.ip} {'open' if self.is_open else 'closed'} {self.exchange!r}>"
 
     @property
     def is_held(self) -> bool:
@@ -88,7 +81,7 @@ class ClientConnection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.is_open = True
         peer = transport.get_extra_info("peername")
-        self._peer_ip = str(peer[0]) if peer else "127.0.0.1"
+        self.peer.ip = str(peer[0]) if peer else "127.0.0.1"
         forwarder = self._forwarder
         limits = forwarder.snapshots.current.limits
         self._deadline_s = forwarder.tick.now_s + limits.idle_timeout_s
@@ -118,7 +111,7 @@ class ClientConnection(asyncio.Protocol):
         if self.tunnel is not None:
             return self.tunnel.client_ended()
         exchange = self.exchange
-        if exchange is not None and self._framer is None and self.is_open:
+        if exchange is not None and self._framer is None and self.is_open and can_half_close(self.transport):
             return True  # it may still read: the answer goes out before the connection ends
         if exchange is not None:
             self.exchange = None
@@ -199,7 +192,8 @@ class ClientConnection(asyncio.Protocol):
         if len(data) - body_at != (length or 0) or body_at - 4 > snapshot.limits.header_bytes:
             return False
         head = ordinary_head(match, data[:line_end], known)
-        head.client_ip = self._client_ip(known) if snapshot.trusted_proxies else self._peer_ip
+        peer, blocks = self.peer, snapshot.trusted_proxies
+        head.client_ip = peer.client_ip(known, blocks) if blocks else peer.ip
         forwarder.open(self, head, [data[body_at:]] if length else None, None)
         return True
 
@@ -249,7 +243,7 @@ class ClientConnection(asyncio.Protocol):
                     self.refuse(respond.refused(431, f"more than {limits.header_count} header lines"))
                     return b""
                 self._fields = parsed
-            head.client_ip = self._client_ip(parsed)
+            head.client_ip = self.peer.client_ip(parsed, forwarder.snapshots.current.trusted_proxies)
             rest = data[end + 4 :]
             if parsed.is_chunked:
                 self._framer = ChunkedFramer()
@@ -276,49 +270,15 @@ class ClientConnection(asyncio.Protocol):
         try:
             used = framer.feed(data, pieces)
         except WireFault as fault:
-            self._framer = None
-            if exchange is not None:
+            if exchange is not None:  # with the framer in place: the request is not whole, so the end lingers
                 exchange.on_client_fault(respond.refused(fault.status, fault.detail))
+            self._framer = None
             return
         if framer.is_done:
             self._framer = None
             self._buffer = data[used:]
         if exchange is not None:
             exchange.on_request_pieces(pieces, framer.is_done, framer.trailers)
-
-    def _client_ip(self, parsed: RequestFields) -> str:
-        blocks = self._forwarder.snapshots.current.trusted_proxies
-        if blocks and is_trusted(self._peer_ip, blocks):
-            return client_of(self._peer_ip, parsed.forwarded_for.decode("latin-1"), blocks)
-        return self._peer_ip
-
-    def onward(self, head: RequestHead, snapshot: Snapshot) -> bytes:
-        """All header lines for the upstream but those of one request alone; ``head.line`` is set. Made once for a client
-        that says the same again."""
-        known, blocks, lines = self._onward
-        if known is not head.fields or blocks is not snapshot.trusted_proxies:
-            lines = head.fields.forward + self.forwarded(head)
-            self._onward = (head.fields, snapshot.trusted_proxies, lines)
-        return lines
-
-    def forwarded(self, head: RequestHead) -> bytes:
-        """X-Forwarded-* and Via for the upstream; made once for a client that says the same again."""
-        parsed = head.fields
-        blocks = self._forwarder.snapshots.current.trusted_proxies
-        if self._trusted[0] is not blocks:
-            self._trusted = (blocks, bool(blocks) and is_trusted(self._peer_ip, blocks))
-            self._forwarded = (None, b"")
-        if self._forwarded[0] is parsed and head.authority is None and head.is_http11:
-            return self._forwarded[1]
-        lines = forwarded(
-            parsed,
-            self._peer_ip.encode("latin-1"),
-            host=parsed.host if head.authority is None else head.authority,
-            is_trusted=self._trusted[1],
-            is_http11=head.is_http11,
-        )
-        self._forwarded = (parsed if head.authority is None and head.is_http11 else None, lines)
-        return lines
 
     # -- for the exchange ---------------------------------------------------------------------------
 
@@ -374,7 +334,8 @@ class ClientConnection(asyncio.Protocol):
         self._framer = None
         if not self.is_open:
             return
-        if is_request_whole or self._has_ended:
+        if is_request_whole or self._has_ended or not can_half_close(self.transport):
+            # (Closing TLS lingers by itself: it says so, and reads until the client has said the same.)
             self.is_open = False
             self.transport.close()
             return

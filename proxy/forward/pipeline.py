@@ -144,7 +144,14 @@ class Exchange(Answering):
         ):  # fmt: skip
             own = b"" if section.has_request_id else self.forwarder.request_id()
             first = b"".join(
-                (head.line, client.onward(head, self.snapshot), self.extra, own, b"\r\n", *self.pending)
+                (
+                    head.line,
+                    client.peer.onward(head, self.snapshot.trusted_proxies),
+                    self.extra,
+                    own,
+                    b"\r\n",
+                    *self.pending,
+                )
             )
             connection.transport.write(first)
             if not self._is_resendable:
@@ -154,10 +161,10 @@ class Exchange(Answering):
             return
         tail = self.extra
         if client is not None:
-            tail = client.forwarded(head) + tail
+            tail = client.peer.forwarded(head, self.snapshot.trusted_proxies) + tail
         if not section.has_request_id:
             tail += self.forwarder.request_id()
-        if section.upgrade == b"websocket":
+        if section.upgrade and head.wants_websocket:
             tail += upgrade_lines(b"websocket")
         first = request_head(head, tail, connection.pool.host)
         if self.pending or section.is_chunked:

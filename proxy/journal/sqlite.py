@@ -28,11 +28,12 @@ from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import msgspec
 import structlog
 
 from proxy.errors import JournalError, JournalFullError, TurnoutError
 from proxy.journal.entry import Entry, EntryState
-from proxy.journal.store import DeadLetter, GapMark, JournalMeta, Override, Recovered
+from proxy.journal.store import DeadLetter, GapMark, JournalMeta, Override, Pause, Recovered, Returning
 from proxy.limits import JOURNAL_BATCH_MAX, JOURNAL_RESERVE_BYTES
 from proxy.ports import Done
 
@@ -40,7 +41,10 @@ T = TypeVar("T")
 
 log = structlog.get_logger("journal")
 
-FORMAT = 1
+SCRIPTS = ("001_schema.sql", "002_operating.sql")
+"""Each leads to the next format; an older journal runs those that it lacks when it is opened."""
+
+FORMAT = len(SCRIPTS)
 SEQ_BLOCK = 10_000
 """Seqs are reserved on disk in blocks, so that none is given twice although settled rows are deleted."""
 
@@ -87,6 +91,7 @@ class SqliteJournal:
         self._queue: queue.SimpleQueue[tuple[str, Any, Any] | None] = queue.SimpleQueue()
         self._lazy_seqs: list[int] = []
         self._lazy_totals: dict[str, int] = {}
+        self._lazy_done: list[Done] = []
         self._lazy_lock = threading.Lock()
         self.fsync_observe: Callable[[float], None] = _ignore_duration
         folder.mkdir(parents=True, exist_ok=True)
@@ -120,12 +125,16 @@ class SqliteJournal:
     def outcome(self, entry: Entry, done: Done) -> None:
         self._queue.put(("outcome", entry, done))
 
-    def ended(self, seqs: Sequence[int], totals: dict[str, int] | None = None) -> None:
+    def ended(
+        self, seqs: Sequence[int], totals: dict[str, int] | None = None, done: Done | None = None
+    ) -> None:
         with self._lazy_lock:
             was_empty = not self._lazy_seqs and not self._lazy_totals
             self._lazy_seqs.extend(seqs)
             for name, count in (totals or {}).items():
                 self._lazy_totals[name] = self._lazy_totals.get(name, 0) + count
+            if done is not None:
+                self._lazy_done.append(done)
         if was_empty:
             self._loop.call_later(LAZY_S_MAX, self._queue.put, ("lazy", None, None))
 
@@ -201,6 +210,7 @@ class SqliteJournal:
         with self._lazy_lock:
             seqs, self._lazy_seqs = self._lazy_seqs, []
             totals, self._lazy_totals = self._lazy_totals, {}
+            dones, self._lazy_done = self._lazy_done, []
         if batch.intents and self._is_low():
             full = JournalFullError(
                 "the journal's disk is nearly full: no new writes", f"free space below {self._folder}"
@@ -209,6 +219,7 @@ class SqliteJournal:
             batch.intents = []
         try:
             self._write(batch, seqs, totals)
+            batch.callbacks.extend((done, None) for done in dones)
         except sqlite3.Error as error:
             self._rollback()
             if _is_sync_failure(error):
@@ -217,6 +228,7 @@ class SqliteJournal:
                 raise
             with self._lazy_lock:
                 self._lazy_seqs[:0] = seqs
+                self._lazy_done[:0] = dones
                 for name, count in totals.items():
                     self._lazy_totals[name] = self._lazy_totals.get(name, 0) + count
             self._commit_apart(batch, error)
@@ -500,13 +512,12 @@ def _open(path: Path) -> sqlite3.Connection:
         if faults != ["ok"]:
             raise _corrupt(path, "; ".join(faults))
         version = int(db.execute("pragma user_version").fetchone()[0])
-        if version == 0:
-            _create(db)
-        elif version != FORMAT:
+        if version > FORMAT:
             raise JournalError(
-                f"the journal {path} has format {version}, this version reads {FORMAT}",
+                f"the journal {path} has format {version}, this version reads up to {FORMAT}",
                 "use the version that wrote it",
             )
+        _upgrade(db, version)
     except sqlite3.OperationalError as error:
         raise JournalError(
             f"the journal {path} cannot be opened: {error}", "look at the folder's rights and free space"
@@ -516,9 +527,17 @@ def _open(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _create(db: sqlite3.Connection) -> None:
-    schema = resources.files("proxy.journal").joinpath("sql/001_schema.sql").read_text()
-    db.executescript(f"begin; {schema}; commit;")
+def _upgrade(db: sqlite3.Connection, version: int) -> None:
+    """Run what a journal of that format lacks, each step whole or not at all. 0: a new file."""
+    scripts = resources.files("proxy.journal").joinpath("sql")
+    for number, name in enumerate(SCRIPTS[version:], version + 1):
+        script = scripts.joinpath(name).read_text()
+        first = _first_values() if number == 1 else ""
+        db.executescript(f"begin immediate; {script}; {first} pragma user_version={number}; commit;")
+
+
+def _first_values() -> str:
+    """The meta of a new journal, as SQL."""
     values = {
         "journal_id": uuid.uuid4().hex,
         "seq_ceiling": "0",
@@ -531,10 +550,8 @@ def _create(db: sqlite3.Connection) -> None:
         "totals": "{}",
         "since": str(time.time()),
     }
-    db.execute("begin immediate")
-    db.executemany("insert into meta (name, value) values (?, ?)", list(values.items()))
-    db.execute(f"pragma user_version={FORMAT}")
-    db.execute("commit")
+    rows = ", ".join(f"('{name}', '{value}')" for name, value in values.items())
+    return f"insert into meta (name, value) values {rows};"  # noqa: S608 - constants, a uuid and a number
 
 
 def _recover(db: sqlite3.Connection) -> Recovered:
@@ -549,6 +566,8 @@ def _recover(db: sqlite3.Connection) -> Recovered:
         versioned=frozenset(json.loads(raw["versioned"])),
         totals=json.loads(raw["totals"]),
         since_wall_s=float(raw["since"]),
+        paused=msgspec.json.decode(raw["paused"], type=Pause) if raw["paused"] else None,
+        returning=msgspec.json.decode(raw["returning"], type=Returning) if raw["returning"] else None,
     )
     columns = "seq, method, target, headers, key, prefix, born, state, status, version, base, writes"
     entries = [
@@ -570,7 +589,10 @@ def _recover(db: sqlite3.Connection) -> Recovered:
     ]
     gaps = [GapMark(*row) for row in db.execute("select id, prefix, since, why from gaps order by id")]
     dead = [
-        DeadLetter(*row) for row in db.execute("select key, since, cause, detail from dead order by since")
+        DeadLetter(*row)
+        for row in db.execute(
+            "select key, since, cause, detail, answer_status, answer_body from dead order by since"
+        )
     ]
     overrides = [Override(*row) for row in db.execute("select path, value, file_value from overrides")]
     return Recovered(meta, int(raw["seq_ceiling"]) + 1, entries, gaps, dead, overrides)

@@ -11,12 +11,14 @@ Rules, by the names that docs/mirror.md and the tests use:
 - **dead-waits**: a dead key starts nothing until a person says so; all others go on.
 - **collapse**: beyond the bound on bodies, a lane's waiting entries become one mark that stands for them.
 - **barrier**: an entry counts from its intent until it is settled.
+- **asked-until-durable**: a start asks the primary after each entry that it finds without an outcome, so the primary may forget
+  none whose outcome or end is not on disk yet.
 """
 
 from __future__ import annotations
 
 from collections import deque
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
 
@@ -93,6 +95,8 @@ class Lanes:
         """Bodies that the journal keeps for unsettled entries."""
         self._open: dict[int, None] = {}
         """Seqs without a durable outcome, in order."""
+        self._asked: dict[int, None] = {}
+        """Seqs that a start might find without an outcome, in order: the primary must remember what became of them."""
         self._writes = 0
         self.is_paused = False
         """An operator's pause: entries are journaled, nothing is sent."""
@@ -116,6 +120,7 @@ class Lanes:
         self.entries[entry.seq] = entry
         self._writes += entry.writes
         self._open[entry.seq] = None
+        self._asked[entry.seq] = None
         self.by_prefix.setdefault(entry.prefix, {})[entry.seq] = None
         if entry.key is not None:
             self._lane(entry.key).entries[entry.seq] = entry
@@ -125,6 +130,7 @@ class Lanes:
         entry = self.entries[seq]
         entry.state = after(entry.state, EntryEvent.ACCEPTED)
         del self._open[seq]
+        self._asked.pop(seq, None)
         entry.kept_bytes = len(entry.request_body or b"") + len(entry.answer_body or b"")
         self.body_bytes += entry.kept_bytes
         self._to_lane(entry)
@@ -151,16 +157,18 @@ class Lanes:
             self._doubts[entry.seq] = now_s
         else:
             del self._open[entry.seq]
+            del self._asked[entry.seq]
             self._to_lane(entry)
 
     # -- events of the driver --------------------------------------------------------------------
 
     def voided_done(self, seq: int, key: str, version: int | None) -> None:
-        """The primary did it; only a repair may settle it, for the answer is not known."""
+        """The primary did it, and the journal says so; only a repair may settle it, for the answer is not known."""
         entry = self.entries[seq]
         self._voiding.discard(seq)
         entry.state = after(entry.state, EntryEvent.VOID_DONE)
         self._open.pop(seq, None)
+        self._asked.pop(seq, None)
         if entry.key is None:
             entry.key = key
         entry.version = version
@@ -174,6 +182,11 @@ class Lanes:
         entry = self.entries[seq]
         entry.state = after(entry.state, EntryEvent.VOID_NEVER)
         self._forget(entry)
+
+    def end_durable(self, seqs: Iterable[int]) -> None:
+        """The journal has forgotten these: nobody will ask the primary after them any more (**asked-until-durable**)."""
+        for seq in seqs:
+            self._asked.pop(seq, None)
 
     def void_failed(self, seq: int, now_s: float, failures: int) -> None:
         """The primary could not be asked; ask again later."""
@@ -319,8 +332,8 @@ class Lanes:
         return len(self._doubts) + len(self._voiding)
 
     def lowest_open(self) -> int | None:
-        """The lowest seq whose outcome is not durable: what ``Turnout-Request: …; open=`` says."""
-        return next(iter(self._open), None)
+        """The lowest seq whose outcome or end is not durable: what ``Turnout-Request: …; open=`` says (asked-until-durable)."""
+        return next(iter(self._asked), None)
 
     def dead_lanes(self) -> list[Lane]:
         return [self.lanes[key] for key in self._dead]

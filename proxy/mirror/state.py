@@ -8,6 +8,7 @@ from dataclasses import dataclass, field
 from proxy.journal.store import DeadLetter, GapMark, Recovered
 from proxy.mirror.gaps import Gaps
 from proxy.mirror.lanes import Lanes
+from proxy.mirror.meter import Meter
 from proxy.model import MirrorSettings
 
 
@@ -50,10 +51,13 @@ class MirrorState:
         self.dead: dict[str, DeadLetter] = {letter.key: letter for letter in recovered.dead}
         self.stats = MirrorStats(recovered.meta.since_wall_s, dict(recovered.meta.totals))
         self.next_seq = recovered.next_seq
+        self.accepted_rate = Meter()
+        self.settled_rate = Meter()
         self.secondary_trouble = ""
         """Why the secondary is thought away; empty while it answers."""
         self.on_settled: list[Callable[[int], None]] = []
         """Called with each seq that is settled or ended."""
+        self.lanes.is_paused = recovered.meta.paused is not None
         for entry in recovered.entries:
             self.lanes.recovered(entry, now_s)
         for key in self.dead:

@@ -70,7 +70,7 @@ class RequestFields:
         self.expects_continue = False
         self.has_request_id = False
         self.upgrade = b""
-        """The lower-case protocol, where Connection names it too."""
+        """The lower-case protocols, where Connection names the header too."""
         self.forwarded_for = b""
         self.forwarded_proto = b""
         self.forwarded_host = b""
@@ -165,6 +165,21 @@ class RequestHead:
         """As it goes on: origin-form or ``*``."""
         path = self.path.encode("latin-1")
         return path if self._query is None else b"%b?%b" % (path, self._query)
+
+    @property
+    def has_body(self) -> bool:
+        return self.fields.is_chunked or bool(self.fields.length)
+
+    @property
+    def wants_websocket(self) -> bool:
+        """RFC 6455 section 4.1 and RFC 9110 section 7.8: a GET of HTTP/1.1. One with a body is not upgraded: the body and
+        the tunnel's first bytes could be taken for each other."""
+        return (
+            self.is_http11
+            and self.method == "GET"
+            and not self.has_body
+            and b"websocket" in fields.tokens([self.fields.upgrade])
+        )
 
     @property
     def keeps_alive(self) -> bool:
