@@ -13,7 +13,7 @@ from proxy.forward import respond
 from proxy.forward.respond import Problem
 from proxy.forward.tunnel import Tunnel
 from proxy.forward.upstream import UpstreamConnection
-from proxy.model import COOKIE_NAME, Decision, Snapshot
+from proxy.model import BUCKETS, COOKIE_NAME, Decision, Snapshot
 from proxy.wire.body import chunk, last_chunk
 from proxy.wire.heads import response_head, upgrade_lines
 from proxy.wire.request import RequestHead
@@ -33,7 +33,7 @@ CLIENT_LEFT = 499
 _COOKIE_AGE_S = 365 * 24 * 3600
 
 
-@lru_cache(maxsize=1024)
+@lru_cache(maxsize=BUCKETS)
 def _cookie_line(bucket: int) -> bytes:
     return b"Set-Cookie: %b=%d; Path=/; Max-Age=%d; HttpOnly; SameSite=Lax\r\n" % (
         COOKIE_NAME.encode(),
@@ -73,7 +73,7 @@ class Answering:
         self.upstream_name = ""
         self.is_request_done = True
         self.status = 0
-        self.closes = not head.keeps_alive
+        self.closes = head.fields.closes if head.is_http11 else not head.keeps_alive
         """The client's connection ends with this answer."""
         self._has_answered = False
         """The client has a byte of the final answer."""
@@ -307,8 +307,7 @@ class Answering:
         if self._is_over:
             return
         self._is_over = True
-        forwarder = self.forwarder
-        forwarder.closed(self)
+        self.forwarder.closed(self)
         client, self.client = self.client, None
         if client is not None:
             client.exchange_done(closes=self.closes or not self.is_request_done)

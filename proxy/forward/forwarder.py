@@ -20,7 +20,7 @@ from proxy.model import Decision, Kind, Reason, Snapshot
 from proxy.observe import Metrics, make_metrics
 from proxy.ports import Clock, Dice, MirrorPort, Snapshots
 from proxy.routing.decide import decide, row_of
-from proxy.routing.paths import decoded, is_ordinary
+from proxy.routing.paths import decoded
 from proxy.routing.place import place_of
 from proxy.routing.table import READ_METHODS
 from proxy.wire.body import Framer
@@ -148,7 +148,12 @@ class Forwarder:
         self.in_flight += 1
         client.exchange = exchange
         path = head.path
-        if ("_turnout" in path or not is_ordinary(path)) and self._is_forbidden(path):
+        if (
+            "_turnout" in path
+            or "%" in path
+            or "/." in path
+            or not path.isascii()  # paths.is_ordinary, without the call
+        ) and self._is_forbidden(path):
             exchange.answer_problem(respond.not_for_clients())
         elif head.fields.max_forwards == 0 and head.method in ("OPTIONS", "TRACE"):
             exchange.answer_problem(respond.last_hop(head.method))

@@ -111,7 +111,10 @@ class Exchange(Answering):
     def go(self, name: str) -> None:
         """Ask this upstream, on an idle connection or a fresh one."""
         forwarder = self.forwarder
-        forwarder.moved(self.upstream_name, name)
+        if self.upstream_name:
+            forwarder.moved(self.upstream_name, "")
+        in_flight = forwarder.traffic.in_flight
+        in_flight[name] = in_flight.get(name, 0) + 1
         self.upstream_name = name
         pool = forwarder.pools.by_name[name]
         connection = pool.take()

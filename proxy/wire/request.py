@@ -139,12 +139,13 @@ class RequestHead:
         is_http11: bool,
         section: RequestFields,
         authority: bytes | None = None,
+        line: bytes | None = None,
     ) -> None:
         self.method = method
         self.path = path.decode("latin-1")
         self._query = query
         """None: there is no question mark."""
-        self.line: bytes | None = None
+        self.line = line
         """The request line with its line break, where it goes on as it came."""
         self.is_http11 = is_http11
         self.fields = section
@@ -206,9 +207,7 @@ def parse_request(line: bytes, section: bytes, known: RequestFields | None = Non
 def ordinary_head(match: re.Match[bytes], line: bytes, parsed: RequestFields) -> RequestHead:
     """The head of an ordinary request line, before fields that are plain and whose Host is known to be good."""
     method, path, query = match.groups()
-    head = RequestHead(METHODS[method], path, query, True, parsed)
-    head.line = line
-    return head
+    return RequestHead(METHODS[method], path, query, True, parsed, None, line)
 
 
 def is_hopeless(data: bytes, looked_at: int) -> bool:

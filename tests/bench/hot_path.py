@@ -17,8 +17,8 @@ from proxy.forward.listener import ClientConnection
 from proxy.forward.upstream import UpstreamConnection
 from tests.support.wires import asked, world
 
-CALLS = 1_000
-ROUNDS = 30
+CALLS = 100
+ROUNDS = 600
 BODY = b'{"id":1,"note":"' + b"x" * 182 + b'"}'
 ANSWER = (
     b"HTTP/1.1 200 OK\r\nServer: nginx/1.22.1\r\nDate: Wed, 25 Nov 2026 02:40:11 GMT\r\nContent-Type: application/json\r\n"
@@ -46,7 +46,7 @@ async def main() -> None:
         client, upstreams = world()
         if "--profile" in sys.argv:
             with cProfile.Profile() as profile:
-                for _ in range(20):
+                for _ in range(200):
                     _run(client, upstreams, make)
             pstats.Stats(profile).sort_stats("tottime").print_stats(32)
             return
