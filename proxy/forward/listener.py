@@ -12,13 +12,7 @@ from proxy.forward.sockets import can_half_close, keep_alive, pause, reset, resu
 from proxy.limits import BUFFER_HIGH_BYTES, BUFFER_LOW_BYTES, PIPELINED_BYTES_MAX
 from proxy.wire.body import ChunkedFramer, Framer, LengthFramer
 from proxy.wire.fault import WireFault
-from proxy.wire.request import (
-    RequestFields,
-    is_hopeless,
-    ordinary_head,
-    ordinary_line,
-    parse_request,
-)
+from proxy.wire.request import RequestFields, is_hopeless, parse_request, whole_request
 
 if TYPE_CHECKING:
     from proxy.forward.forwarder import Forwarder
@@ -103,7 +97,7 @@ class ClientConnection(asyncio.Protocol):
             self._buffer += data
             if len(self._buffer) > PIPELINED_BYTES_MAX:
                 self.hold()
-        elif self._buffer or not self._take_again(data):
+        elif self._buffer or not self._take_whole(data):
             self._parse(data)
 
     def eof_received(self) -> bool:
@@ -172,29 +166,24 @@ class ClientConnection(asyncio.Protocol):
         if self._has_ended and self.exchange is None and not self._buffer:
             self._end(is_request_whole=True)
 
-    def _take_again(self, data: bytes) -> bool:
-        """The usual case: one whole request, whose header lines are byte for byte those of the one before, all of it
-        in one read. Nothing is searched for or cut apart then; everything else is left to ``_parse``."""
-        known = self._fields
-        if known is None or not known.is_plain:
+    def _take_whole(self, data: bytes) -> bool:
+        """The usual case: one whole ordinary request in one read. False, and nothing done: a case for ``_parse``."""
+        found = whole_request(data, self._fields)
+        if found is None:
             return False
-        match = ordinary_line(data)
-        if match is None:
-            return False
-        line_end = match.end()
-        rest = known.rest
-        if not data.startswith(rest, line_end):
-            return False
-        body_at = line_end + len(rest)
-        length = known.length
+        head, body_at = found
         forwarder = self._forwarder
         snapshot = forwarder.snapshots.current
-        if len(data) - body_at != (length or 0) or body_at - 4 > snapshot.limits.header_bytes:
+        limits, parsed = snapshot.limits, head.fields
+        if body_at - 4 > limits.header_bytes:
             return False
-        head = ordinary_head(match, data[:line_end], known)
+        if parsed is not self._fields:
+            if len(parsed.raw) > 3 * limits.header_count and parsed.raw.count(b"\r\n") > limits.header_count:
+                return False
+            self._fields = parsed
         peer, blocks = self.peer, snapshot.trusted_proxies
-        head.client_ip = peer.client_ip(known, blocks) if blocks else peer.ip
-        forwarder.open(self, head, [data[body_at:]] if length else None, None)
+        head.client_ip = peer.client_ip(parsed, blocks) if blocks else peer.ip
+        forwarder.open(self, head, [data[body_at:]] if parsed.length else None, None)
         return True
 
     def _without_empty_lines(self, data: bytes) -> bytes:

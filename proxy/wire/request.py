@@ -40,8 +40,9 @@ _NOT_FOR_CONNECTION = frozenset({b"host", b"content-length"})
 
 _JUST_HOST = [b"host"]
 
-ordinary_line = re.compile(_ORDINARY_LINE.pattern + rb"\r\n").match
-"""A whole ordinary request line at the beginning of some bytes, or None."""
+_line_of = re.compile(_ORDINARY_LINE.pattern + rb"\r\n").match
+_section_at = re.compile(fields.SECTION + rb"\r\n").match
+"""A header section with the empty line after it."""
 
 METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
@@ -57,8 +58,9 @@ class RequestFields:
         "upgrade",
     )  # fmt: skip
 
-    def __init__(self, raw: bytes) -> None:
-        fields.check_section(raw)
+    def __init__(self, raw: bytes, *, is_checked: bool = False) -> None:
+        if not is_checked:
+            fields.check_section(raw)
         self.raw = raw
         self.rest = raw + b"\r\n"
         """To the head's end."""
@@ -201,13 +203,36 @@ def parse_request(line: bytes, section: bytes, known: RequestFields | None = Non
         return _full(line, parsed)
     if parsed is not known and not fields.is_host(parsed.host):
         raise WireFault(400, "Host is malformed")
-    return ordinary_head(match, line + b"\r\n", parsed)
-
-
-def ordinary_head(match: re.Match[bytes], line: bytes, parsed: RequestFields) -> RequestHead:
-    """The head of an ordinary request line, before fields that are plain and whose Host is known to be good."""
     method, path, query = match.groups()
-    return RequestHead(METHODS[method], path, query, True, parsed, None, line)
+    return RequestHead(METHODS[method], path, query, True, parsed, None, line + b"\r\n")
+
+
+def whole_request(data: bytes, known: RequestFields | None) -> tuple[RequestHead, int] | None:
+    """The shortest way: the head of ``data`` that is one whole ordinary request, body and all, and where its body begins.
+
+    ``known`` is as for ``parse_request``: lines that are byte for byte the same are not looked at again. None: no such
+    request, for whatever reason; ``parse_request`` finds out.
+    """
+    match = _line_of(data)
+    if match is None:
+        return None
+    line_end = match.end()
+    parsed = known
+    if parsed is None or not data.startswith(parsed.rest, line_end):
+        found = _section_at(data, line_end)
+        if found is None:
+            return None
+        try:
+            parsed = RequestFields(data[line_end : found.end() - 2], is_checked=True)
+        except WireFault:
+            return None
+        if not fields.is_host(parsed.host):
+            return None
+    body_at = line_end + len(parsed.rest)
+    if not parsed.is_plain or len(data) - body_at != (parsed.length or 0):
+        return None
+    method, path, query = match.groups()
+    return RequestHead(METHODS[method], path, query, True, parsed, None, data[:line_end]), body_at
 
 
 def is_hopeless(data: bytes, looked_at: int) -> bool:

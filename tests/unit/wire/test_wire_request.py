@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from proxy.wire import request as wire
 from proxy.wire.fault import WireFault
 from proxy.wire.heads import forwarded, request_head
-from proxy.wire.request import RequestFields, RequestHead, is_hopeless, parse_request
+from proxy.wire.request import RequestFields, RequestHead, is_hopeless, parse_request, whole_request
 
 HOST = b"Host: shop\r\n"
 
@@ -286,10 +286,21 @@ def test_the_short_way_accepts_nothing_that_the_full_way_reads_otherwise(
     line: bytes, parts: list[tuple[bytes, bytes, bytes, bytes]]
 ) -> None:
     section = HOST + b"".join(map(b"".join, parts))
+    shortest = whole_request(line + b"\r\n" + section + b"\r\n", None)
     try:
         quick = parse_request(line, section)
     except WireFault:
+        assert shortest is None
         return
+    if shortest is not None:
+        assert not quick.has_body
+        assert shortest[1] == len(line) + len(section) + 4
+        assert request_head(shortest[0], b"", b"h") == request_head(quick, b"", b"h")
+        assert (shortest[0].method, shortest[0].path, shortest[0].query) == (
+            quick.method,
+            quick.path,
+            quick.query,
+        )
     full = wire._full(line, RequestFields(section))
     for asked in ("method", "target", "path", "query", "is_http11", "authority"):
         assert getattr(quick, asked) == getattr(full, asked), asked
