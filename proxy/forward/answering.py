@@ -290,6 +290,8 @@ class Answering:
         self.deadline_s = NEVER_S
         is_untouched = connection is None or not connection.has_answered
         if connection is not None:
+            if is_untouched:
+                connection.pool.unanswered()
             connection.abort()
         self.on_upstream_failed("timeout", detail, is_untouched=is_untouched)
 

@@ -342,9 +342,9 @@ class ClientConnection(asyncio.Protocol):
             reset(self.transport) if is_reset else self.transport.close()
 
     def abort(self) -> None:
-        if self.is_open:
-            self.is_open = False
-            self.transport.abort()
+        """The end of all patience, also with a close that is under way."""
+        self.is_open = False
+        self.transport.abort()
 
     # -- time ---------------------------------------------------------------------------------------
 

@@ -15,6 +15,10 @@ from proxy.tls import secure_for
 
 BACK_OFF_S_MIN = 0.1
 BACK_OFF_S_MAX = 2.0
+"""Of an endpoint that accepts no connection: a try costs little, as the next endpoint is dialled in the same breath."""
+UNANSWERED_BACK_OFF_S_MIN = 1.0
+UNANSWERED_BACK_OFF_S_MAX = 10.0
+"""Of an endpoint that took a request and gave no answer: each try costs a client its answer."""
 
 
 class Caller(Protocol):
@@ -98,11 +102,21 @@ class EndpointPool:
 
     def dial_failed(self) -> None:
         """Passive health: the others are preferred for a moment, longer each time."""
-        self.back_off_s = min(BACK_OFF_S_MAX, max(BACK_OFF_S_MIN, self.back_off_s * 2))
+        self._back_off(BACK_OFF_S_MIN, BACK_OFF_S_MAX)
+
+    def unanswered(self) -> None:
+        """A fresh connection gave no byte of an answer: it hung up, or took too long."""
+        self._back_off(UNANSWERED_BACK_OFF_S_MIN, UNANSWERED_BACK_OFF_S_MAX)
+
+    def _back_off(self, least_s: float, most_s: float) -> None:
+        self.back_off_s = min(most_s, max(least_s, self.back_off_s * 2))
         self.not_before_s = self.tick.now_s + self.back_off_s
 
-    def dial_done(self) -> None:
+    def answered(self) -> None:
+        """A whole answer came: it is as good as any."""
         self.back_off_s = self.not_before_s = 0.0
+
+    def dial_done(self) -> None:
         self.busy += 1
 
 

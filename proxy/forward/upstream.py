@@ -171,6 +171,8 @@ class UpstreamConnection(asyncio.Protocol):
         if isinstance(self._framer, CloseFramer) and exc is None and self._has_ended:
             exchange.on_pieces([], True, b"")
         else:
+            if not (self.has_answered or self.is_reused) and exchange.is_request_done:
+                self.pool.unanswered()
             detail = str(exc) if exc is not None else "it closed the connection"
             exchange.on_upstream_failed("reset", detail, is_untouched=not self.has_answered)
 
@@ -279,6 +281,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange = None
         exchange.upstream = None
         self._framer = None
+        if self.pool.back_off_s:
+            self.pool.answered()
         self.resume()
         if self._is_reusable and exchange.is_request_done and not has_more:
             self.is_reused = True
