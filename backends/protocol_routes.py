@@ -168,13 +168,11 @@ class ProtocolRoutes:
 
     async def _ids(self, call: Call, _epoch: Epoch | None) -> Answer:
         query = _query(call, "collection", "bucket")
-        wanted = _required(query, "bucket")
-        if not (wanted.isascii() and wanted.isdigit() and len(wanted) <= 4 and int(wanted) < BUCKETS):
-            raise problems.bad_query(f"bucket is a number below {BUCKETS}.")
+        wanted = _buckets(query.get("bucket"))
         found: dict[str, str] = {}
         seen = 0
         async for record_id, body in self._store.scan(_required(query, "collection")):
-            if bucket_of(record_id) == int(wanted):
+            if wanted is None or bucket_of(record_id) in wanted:
                 found[record_id] = f"{record_hash(record_id, body):016x}"
             seen += 1
             if seen % ROWS_A_STEP == 0:
@@ -230,6 +228,18 @@ def _query(call: Call, *known: str) -> dict[str, str]:
     if len(dict(pairs)) != len(pairs) or any(name not in known for name, _ in pairs):
         raise problems.bad_query(f"Known parameters, each once: {', '.join(known)}.")
     return dict(pairs)
+
+
+def _buckets(text: str | None) -> frozenset[int] | None:
+    """The buckets of B6; None: all."""
+    if text is None:
+        return None
+    names = text.split(",")
+    if not all(
+        name.isascii() and name.isdigit() and len(name) <= 4 and int(name) < BUCKETS for name in names
+    ):
+        raise problems.bad_query(f"bucket is numbers below {BUCKETS}, with commas between.")
+    return frozenset(map(int, names))
 
 
 def _required(query: dict[str, str], name: str) -> str:

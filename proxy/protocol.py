@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote
 
 import msgspec
 
@@ -36,6 +37,11 @@ class ReadVersion:
 
     version: int | None
     at: int
+
+
+def path_of(key: str) -> str:
+    """The request target of a key: each segment percent-encoded."""
+    return quote(key, safe="/-._~!$&'()*+,;=:@")
 
 
 def parse_write_version(text: str | None) -> WriteVersion | None:

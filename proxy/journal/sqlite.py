@@ -40,7 +40,10 @@ T = TypeVar("T")
 
 log = structlog.get_logger("journal")
 
-FORMAT = 1
+FORMATS = {1: "001_schema.sql", 3: "003_marks.sql"}
+"""The file that leads to each format from the one before it."""
+
+FORMAT = max(FORMATS)
 SEQ_BLOCK = 10_000
 """Seqs are reserved on disk in blocks, so that none is given twice although settled rows are deleted."""
 
@@ -54,9 +57,9 @@ CHECKPOINT_PAUSE_S = 0.2
 EXIT_FSYNC = 74
 """sysexits.h EX_IOERR."""
 
-INSERT_INTENT = "insert into entries (seq, method, target, headers, key, prefix, born, state) values (?,?,?,?,?,?,?,'intent')"
+INSERT_INTENT = "insert into entries (seq, method, target, headers, key, prefix, born, marks, state) values (?,?,?,?,?,?,?,?,'intent')"
 UPDATE_OUTCOME = (
-    "update entries set key=?, prefix=?, state=?, status=?, version=?, base=?, replayable=?, writes=?, request_body=?, answer_body=?"
+    "update entries set key=?, prefix=?, marks=?, state=?, status=?, version=?, base=?, replayable=?, writes=?, request_body=?, answer_body=?"
     " where seq=?"
 )
 DELETE_ENTRY = "delete from entries where seq=?"
@@ -363,13 +366,23 @@ def _call_all(callbacks: list[tuple[Done, TurnoutError | None]]) -> None:
 
 def _intent_row(entry: Entry) -> tuple[Any, ...]:
     headers = json.dumps(entry.headers)
-    return (entry.seq, entry.method, entry.target, headers, entry.key, entry.prefix, entry.born_wall_s)
+    return (
+        entry.seq,
+        entry.method,
+        entry.target,
+        headers,
+        entry.key,
+        entry.prefix,
+        entry.born_wall_s,
+        json.dumps(entry.marks),
+    )
 
 
 def _outcome_row(entry: Entry) -> tuple[Any, ...]:
     return (
         entry.key,
         entry.prefix,
+        json.dumps(entry.marks),
         str(entry.state),
         entry.status,
         entry.version,
@@ -500,13 +513,12 @@ def _open(path: Path) -> sqlite3.Connection:
         if faults != ["ok"]:
             raise _corrupt(path, "; ".join(faults))
         version = int(db.execute("pragma user_version").fetchone()[0])
-        if version == 0:
-            _create(db)
-        elif version != FORMAT:
+        if version > FORMAT:
             raise JournalError(
-                f"the journal {path} has format {version}, this version reads {FORMAT}",
-                "use the version that wrote it",
+                f"the journal {path} has format {version}, this version reads up to {FORMAT}",
+                "use the version that wrote it, or a newer one",
             )
+        _bring_up(db, version)
     except sqlite3.OperationalError as error:
         raise JournalError(
             f"the journal {path} cannot be opened: {error}", "look at the folder's rights and free space"
@@ -516,8 +528,19 @@ def _open(path: Path) -> sqlite3.Connection:
     return db
 
 
-def _create(db: sqlite3.Connection) -> None:
-    schema = resources.files("proxy.journal").joinpath("sql/001_schema.sql").read_text()
+def _bring_up(db: sqlite3.Connection, version: int) -> None:
+    """From the format on disk to the present one, each step whole or not at all."""
+    for number, name in sorted(FORMATS.items()):
+        if number <= version:
+            continue
+        schema = resources.files("proxy.journal").joinpath(f"sql/{name}").read_text()
+        if number == 1:
+            _create(db, schema)
+        else:
+            db.executescript(f"begin immediate; {schema} pragma user_version={number}; commit;")
+
+
+def _create(db: sqlite3.Connection, schema: str) -> None:
     db.executescript(f"begin; {schema}; commit;")
     values = {
         "journal_id": uuid.uuid4().hex,
@@ -533,7 +556,7 @@ def _create(db: sqlite3.Connection) -> None:
     }
     db.execute("begin immediate")
     db.executemany("insert into meta (name, value) values (?, ?)", list(values.items()))
-    db.execute(f"pragma user_version={FORMAT}")
+    db.execute("pragma user_version=1")
     db.execute("commit")
 
 
@@ -550,7 +573,7 @@ def _recover(db: sqlite3.Connection) -> Recovered:
         totals=json.loads(raw["totals"]),
         since_wall_s=float(raw["since"]),
     )
-    columns = "seq, method, target, headers, key, prefix, born, state, status, version, base, writes"
+    columns = "seq, method, target, headers, key, prefix, born, state, status, version, base, writes, marks"
     entries = [
         Entry(
             seq=row[0],
@@ -565,6 +588,7 @@ def _recover(db: sqlite3.Connection) -> Recovered:
             version=row[9],
             base=row[10],
             writes=row[11],
+            marks=tuple(json.loads(row[12])),
         )
         for row in db.execute(f"select {columns} from entries order by seq")  # noqa: S608 - a constant
     ]

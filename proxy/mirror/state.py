@@ -39,13 +39,42 @@ class MirrorStats:
         return {name: count}
 
 
+class Kinds:
+    """Which upstreams are versioned, and which plain (DESIGN section 5, "Order is data"); a name that is missing has not shown yet."""
+
+    def __init__(self, versioned: frozenset[str] = frozenset()) -> None:
+        self._kinds: dict[str, bool] = dict.fromkeys(versioned, True)
+
+    def shown(self, upstream: str, *, is_versioned: bool) -> None:
+        """What an answer of the upstream proved. Once versioned it is never plain again (never-plain-again)."""
+        self._kinds[upstream] = is_versioned or self._kinds.get(upstream, False)
+
+    def is_known(self, upstream: str) -> bool:
+        return upstream in self._kinds
+
+    def is_versioned(self, upstream: str) -> bool:
+        """False also while it is not known: then nothing is sent to it."""
+        return self._kinds.get(upstream, False)
+
+
 class MirrorState:
     """One process's mirror. Both halves change it on the event loop, and nowhere else."""
 
-    def __init__(self, recovered: Recovered, settings: MirrorSettings, roles: Roles, now_s: float) -> None:
+    def __init__(
+        self,
+        recovered: Recovered,
+        settings: MirrorSettings,
+        roles: Roles,
+        now_s: float,
+        *,
+        kinds: Kinds | None = None,
+        late_s: float = 60.0,
+    ) -> None:
         self.settings = settings
         self.roles = roles
+        self.kinds = kinds or Kinds(frozenset({roles.primary, roles.secondary}))
         self.lanes = Lanes()
+        self.lanes.late_s = late_s
         self.gaps = Gaps(recovered.gaps)
         self.dead: dict[str, DeadLetter] = {letter.key: letter for letter in recovered.dead}
         self.stats = MirrorStats(recovered.meta.since_wall_s, dict(recovered.meta.totals))
@@ -54,10 +83,26 @@ class MirrorState:
         """Why the secondary is thought away; empty while it answers."""
         self.on_settled: list[Callable[[int], None]] = []
         """Called with each seq that is settled or ended."""
+        self.follow_kinds()
         for entry in recovered.entries:
             self.lanes.recovered(entry, now_s)
         for key in self.dead:
             self.lanes.bury(key)
+
+    @property
+    def is_exact(self) -> bool:
+        """Both upstreams are versioned: order goes by the primary's numbers, whatever the network does."""
+        kinds, roles = self.kinds, self.roles
+        return kinds.is_versioned(roles.primary) and kinds.is_versioned(roles.secondary)
+
+    def follow_kinds(self) -> None:
+        """After an upstream has shown what it is, or roles have changed."""
+        self.lanes.is_plain = not self.is_exact
+
+    def take_seq(self) -> int:
+        seq = self.next_seq
+        self.next_seq = seq + 1
+        return seq
 
     def settled(self, seq: int) -> None:
         for callback in self.on_settled:

@@ -162,17 +162,20 @@ def test_every_error_code_is_in_the_reference_and_no_other():
     assert listed == used
 
 
+def rules_of_the_mirror() -> set[str]:
+    return set(re.findall(r"^- \*\*([a-z-]+)\*\*", read("mirror.md"), re.MULTILINE))
+
+
 def test_every_rule_of_the_mirror_is_told_by_its_name():
     rules = {
         name
-        for file in ("lanes.py", "settle.py")
+        for file in ("lanes.py", "sweeps.py", "settle.py", "plain.py")
         for name in re.findall(
             r"\*\*([a-z-]+)\*\*", (ROOT / "proxy" / "mirror" / file).read_text("utf-8").split('"""')[1]
         )
     }
     assert rules, "the modules name their rules"
-    told = set(re.findall(r"^- \*\*([a-z-]+)\*\*", read("mirror.md"), re.MULTILINE))
-    assert told == rules
+    assert rules_of_the_mirror() == rules
 
 
 def test_every_promise_has_its_heading():
