@@ -9,7 +9,7 @@ DATA_BACKEND ?= json
 
 .DEFAULT_GOAL := help
 .PHONY: help run test quick lint format test-unit test-unit-adapter test-integration test-integration-api \
-        test-browser faults simulate soak bench docs constraints clean venv-run venv-dev system
+        test-browser protocol conformance-peers faults simulate soak bench docs constraints clean venv-run venv-dev system
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -47,12 +47,22 @@ test-integration-api: venv-dev ## the shop's API through the proxy, both upstrea
 test-browser: venv-dev system ## the status page in a real Chromium
 	$(PYTEST) tests/browser $(ARGS)
 
+protocol: venv-dev ## does the server at URL=http://… keep docs/protocol.md? Without URL: do both of ours? (it fills the server)
+	TURNOUT_PROTOCOL_URL=$(URL) $(PYTEST) tests/protocol $(ARGS)
+
 # The long runs. Each stands once its folder has tests.
 long = @if ls $(1)/test_*.py >/dev/null 2>&1; then exec $(PYTEST) $(1) $(2) $(ARGS); \
 	else echo "make $@: not yet: $(1) has no tests" >&2; exit 1; fi
 
-faults: venv-dev ## kill -9, hangs, cuts and full disks under load
-	$(call long,tests/faults)
+faults: venv-dev system ## kill -9, hangs, cuts and full disks under load: SEED=… RUNS=…
+	@RUNS=$(or $(RUNS),200) SEED=$(or $(SEED),1) exec $(PYTEST) tests/faults $(ARGS)
+
+# A peer fails cases by design: its own exit code says nothing here.
+conformance-peers: venv-dev ## the conformance suite against HAProxy and nginx too; writes docs/conformance.md
+	mkdir -p build/conformance
+	for gateway in turnout haproxy nginx; do \
+	  $(PYTEST) tests/conformance --gateway $$gateway --outcomes build/conformance/$$gateway.json --tb=no $(ARGS) || true; done
+	$(BIN)/python -m tests.support.conformance_table build/conformance
 
 simulate: venv-dev ## the mirror's core in a simulated world: SEED=… RUNS=…
 	$(call long,tests/simulation)
@@ -60,8 +70,8 @@ simulate: venv-dev ## the mirror's core in a simulated world: SEED=… RUNS=…
 soak: venv-dev ## hours of traffic, with the memory watched
 	$(call long,tests/soak)
 
-bench: venv-dev ## measurements for docs/benchmarks.md
-	$(call long,tests/bench)
+bench: venv-dev ## Turnout beside nginx, HAProxy, Envoy, Traefik, Caddy; the table goes to docs/benchmarks.md
+	$(BIN)/python -m tests.bench $(ARGS)
 
 docs: venv-dev ## write the generated pages anew; do all documents still say what the code does?
 	$(BIN)/python .ci/reference.py

@@ -15,8 +15,9 @@ from dataclasses import dataclass, field
 from typing import Any, TypeVar
 
 from backends import json_entries as journaled
+from backends.contract.answers import key_of
 from backends.contract.ids import integer_of, uuid7
-from backends.json_entries import Announced, Decided, Entry, Floored, Kept, Voided, pack
+from backends.json_entries import Announced, Decided, Entry, Floored, Voided, pack
 from backends.json_journal import Commit, Journal
 from backends.json_locks import Gate, Key, KeyLocks
 from backends.json_state import Memory
@@ -34,6 +35,7 @@ from backends.store import (
     IdempotencyMismatchError,
     IdempotencyRunningError,
     Keep,
+    KeptAnswer,
     Put,
     RequestId,
     Role,
@@ -127,7 +129,8 @@ class Changes:
             self._check(epoch)
             changed, entries, number = self._run(turn.record, decide, request)
             if idempotency is not None and answer is not None:
-                entries.extend(self._to_keep(idempotency, answer(changed)))
+                key = key_of(collection, changed.id)
+                entries.extend(self._to_keep(idempotency, key, answer(changed)))
             if entries:
                 await self._settled(self._submit(entries, turn, number))
             return changed
@@ -178,16 +181,38 @@ class Changes:
         def decide() -> tuple[list[Entry], Applied]:
             entries: list[Entry] = []
             newest: dict[str, int] = {}
+            applied, now_ms = 0, self._now_ms()
             for line in lines:
                 at = newest.get(line.id)
                 if line.stamp.at >= (self._memory.state(collection, line.id).at if at is None else at):
                     newest[line.id] = line.stamp.at
+                    applied += 1
                     entries.append(
                         journaled.Changed(
                             collection, line.id, line.body, line.stamp.version, line.stamp.at, self._number
                         )
                     )
-            return entries, Applied(len(entries), len(lines) - len(entries))
+                entries.extend(kept for kept in line.answers if kept.expires_ms > now_ms)
+            return entries, Applied(applied, len(lines) - applied)
+
+        return await self._alone(epoch, decide)
+
+    def answers(self, key: str | None, after: str) -> tuple[list[KeptAnswer], bool]:
+        """Store.answers."""
+        self._memory.kept.expire(self._now_ms())
+        return self._memory.kept.page(key, after)
+
+    async def keep_answers(self, epoch: Epoch | None, answers: Sequence[KeptAnswer]) -> int:
+        """Store.keep_answers."""
+
+        def decide() -> tuple[list[Entry], int]:
+            now_ms = self._now_ms()
+            self._memory.kept.expire(now_ms)
+            lacking: dict[str, KeptAnswer] = {}
+            for kept in answers:
+                if kept.expires_ms > now_ms and self._memory.kept.get(kept.idempotency_key) is None:
+                    lacking.setdefault(kept.idempotency_key, kept)
+            return list(lacking.values()), len(lacking)
 
         return await self._alone(epoch, decide)
 
@@ -298,7 +323,7 @@ class Changes:
 
     def _new_id(self, collection: str) -> str:
         if not self._memory.has_integer_ids(collection):
-            return uuid7(int(self._wall() * 1000), os.urandom(10))
+            return uuid7(self._now_ms(), os.urandom(10))
         counter = self._memory.counters[collection] = self._memory.counters.get(collection, 0) + 1
         return str(counter)
 
@@ -325,7 +350,7 @@ class Changes:
     def _kept_answer(self, idempotency: Idempotency | None) -> Answer | None:
         if idempotency is None or idempotency.only_kept:
             return None
-        self._memory.expire(int(self._wall() * 1000))
+        self._memory.kept.expire(self._now_ms())
         kept = self._memory.kept.get(idempotency.key)
         if kept is None:
             if idempotency.key in self._running_keys:
@@ -335,11 +360,14 @@ class Changes:
             raise IdempotencyMismatchError
         return kept.answer
 
-    def _to_keep(self, idempotency: Idempotency, answer: Answer) -> list[Entry]:
+    def _to_keep(self, idempotency: Idempotency, key: str, answer: Answer) -> list[Entry]:
         if answer.status == 409 or answer.status >= 500:
             return []
-        expires_ms = int(self._wall() * 1000) + KEPT_MS
-        return [Kept(idempotency.key, idempotency.fingerprint, expires_ms, answer)]
+        expires_ms = self._now_ms() + KEPT_MS
+        return [KeptAnswer(idempotency.key, idempotency.fingerprint, key, expires_ms, answer)]
+
+    def _now_ms(self) -> int:
+        return int(self._wall() * 1000)
 
     def _begin(self, request: RequestId | None, idempotency: Idempotency | None) -> _Turn:
         turn = _Turn()

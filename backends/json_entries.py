@@ -11,7 +11,7 @@ from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
-from backends.store import Answer, Done, Role
+from backends.store import Answer, Done, KeptAnswer, Role
 
 _LENGTH = struct.Struct(">I")
 
@@ -45,16 +45,6 @@ class Voided:
 
 
 @dataclass(frozen=True, slots=True)
-class Kept:
-    """The answer under an Idempotency-Key, until ``expires_ms`` (since 1970)."""
-
-    key: str
-    fingerprint: bytes
-    expires_ms: int
-    answer: Answer
-
-
-@dataclass(frozen=True, slots=True)
 class Announced:
     """An epoch as it was announced (E2), with ``number`` and ``counters`` raised already."""
 
@@ -83,7 +73,7 @@ class Exported:
     is_installed: bool
 
 
-Entry = Changed | Decided | Voided | Kept | Announced | Floored | Exported
+Entry = Changed | Decided | Voided | KeptAnswer | Announced | Floored | Exported
 
 
 def pack(entries: Iterable[Entry]) -> bytes:
@@ -127,8 +117,9 @@ def _to_head(entry: Entry) -> tuple[list[Any], list[bytes]]:
             return ["decide", request, lowest_open, facts], []
         case Voided(request):
             return ["void", request], []
-        case Kept(key, fingerprint, expires_ms, answer):
-            return ["keep", key, fingerprint.hex(), expires_ms, answer.status, answer.headers], [answer.body]
+        case KeptAnswer(idempotency_key, fingerprint, key, expires_ms, answer):
+            facts = [idempotency_key, fingerprint.hex(), key, expires_ms, answer.status, answer.headers]
+            return ["keep", *facts], [answer.body]
         case Announced():
             facts = [
                 entry.epoch,
@@ -156,9 +147,9 @@ def _from_head(kind: str, facts: list[Any], blobs: list[bytes]) -> Entry:
         case "void":
             return Voided(*facts)
         case "keep":
-            key, fingerprint, expires_ms, status, headers = facts
+            idempotency_key, fingerprint, key, expires_ms, status, headers = facts
             answer = Answer(status, tuple((name, value) for name, value in headers), blobs[0])
-            return Kept(key, bytes.fromhex(fingerprint), expires_ms, answer)
+            return KeptAnswer(idempotency_key, bytes.fromhex(fingerprint), key, expires_ms, answer)
         case "announce":
             epoch, role, journal, number, counters, forgets = facts
             return Announced(epoch, Role(role), journal, number, counters, forgets)

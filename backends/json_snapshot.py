@@ -113,4 +113,4 @@ def _entries(memory: Memory) -> Iterator[Entry]:
         yield Changed(name, record_id, state.body, state.version, state.at, 0)
     for request, done in memory.requests.items():
         yield Decided(request, 0, done)
-    yield from memory.kept.values()
+    yield from memory.kept

@@ -9,8 +9,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from backends.contract.ids import integer_of
-from backends.json_entries import Announced, Changed, Decided, Entry, Exported, Floored, Kept, Voided
-from backends.store import Done, EpochState, Role, State
+from backends.json_entries import Announced, Changed, Decided, Entry, Exported, Floored, Voided
+from backends.json_kept import KeptAnswers
+from backends.store import Done, EpochState, KeptAnswer, Role, State
 
 
 @dataclass(slots=True)
@@ -47,7 +48,7 @@ class Memory:
     requests: dict[int, Done | None] = field(default_factory=dict[int, Done | None])
     """Decided request ids: what an accepted one did; None for a rejected or voided one."""
     lowest_open: int = 0
-    kept: dict[str, Kept] = field(default_factory=dict[str, Kept])
+    kept: KeptAnswers = field(default_factory=KeptAnswers)
     changes: int = 0
     """Changes of records ever applied: the measure of what an exported data.json holds."""
     exports: list[Exported] = field(default_factory=list[Exported])
@@ -61,7 +62,7 @@ class Memory:
             names=dict(self.names),
             counters=dict(self.counters),
             requests=dict(self.requests),
-            kept=dict(self.kept),
+            kept=self.kept.copy(),
             exports=list(self.exports),
         )
 
@@ -88,23 +89,14 @@ class Memory:
                 self._forget_below(lowest_open)
             case Voided(request):
                 self.requests[request] = None
-            case Kept():
-                self.kept.pop(entry.key, None)
-                self.kept[entry.key] = entry
+            case KeptAnswer():
+                self.kept.put(entry)
             case Announced():
                 self._announce(entry)
             case Floored(collection, at):
                 self._raise_floor(collection, at)
             case Exported():
                 self._export(entry)
-
-    def expire(self, now_ms: int) -> None:
-        """Drop kept answers whose time is over; they stand in the order of their end."""
-        while self.kept:
-            key, kept = next(iter(self.kept.items()))
-            if kept.expires_ms > now_ms:
-                return
-            del self.kept[key]
 
     def swept_by(self, collection: str, at: int) -> int:
         """How many live records a sweep below ``at`` would take."""

@@ -31,6 +31,7 @@ from backends.store import (
     Epoch,
     EpochState,
     Idempotency,
+    KeptAnswer,
     Page,
     RequestId,
     Role,
@@ -108,7 +109,7 @@ class JsonStore:
     async def page(self, collection: str, query: Query) -> Page:
         found = self._memory.collections.get(collection)
         if found is None:
-            return Page((), 0)
+            return Page(*Selection(query).page())
         if query.is_plain:
             rows = islice(found.live.values(), query.offset, query.offset + query.limit)
             return Page([state.body for state in rows if state.body is not None], len(found.live))
@@ -160,6 +161,12 @@ class JsonStore:
 
     async def apply(self, epoch: Epoch | None, collection: str, lines: Sequence[ApplyLine]) -> Applied:
         return await self._changes.apply(epoch, collection, lines)
+
+    async def answers(self, key: str | None, after: str) -> tuple[Sequence[KeptAnswer], bool]:
+        return self._changes.answers(key, after)
+
+    async def keep_answers(self, epoch: Epoch | None, answers: Sequence[KeptAnswer]) -> int:
+        return await self._changes.keep_answers(epoch, answers)
 
     async def raise_floor(self, epoch: Epoch | None, collection: str, at: int) -> int:
         return await self._changes.raise_floor(epoch, collection, at)

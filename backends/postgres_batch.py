@@ -13,9 +13,9 @@ from dataclasses import dataclass
 from backends.contract.ids import integer_of
 from backends.postgres_ledger import Ledger, Shelf
 from backends.store import (
-    Answer,
     Done,
     Epoch,
+    KeptAnswer,
     Put,
     Remove,
     StaleRequestError,
@@ -36,15 +36,6 @@ class Row:
     at: int
     created: int | None
     arrival: int
-
-
-@dataclass(frozen=True, slots=True)
-class KeptAnswer:
-    """An answer under its Idempotency-Key, until ``expires_ms`` (since 1970)."""
-
-    fingerprint: bytes
-    expires_ms: int
-    answer: Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -106,6 +97,12 @@ class Batch:
     def kept(self, key: str) -> KeptAnswer | None:
         found = self.answers.get(key) or self._kept.get(key)
         return found if found is not None and found.expires_ms > self.now_ms else None
+
+    def keep(self, kept: KeptAnswer) -> None:
+        """Keep an answer, in the place of an earlier one; one that is over leaves no trace."""
+        if kept.expires_ms > self.now_ms:
+            self.answers[kept.idempotency_key] = kept
+            self.body_chars += len(kept.answer.body)
 
     def shelf(self, collection: str) -> Shelf:
         """The collection as it would be; to be changed through :meth:`make` only."""

@@ -9,8 +9,9 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Generic, Protocol, TypeVar
 
+from backends.contract.answers import key_of
 from backends.contract.ids import integer_of, uuid7
-from backends.postgres_batch import Batch, KeptAnswer, Key
+from backends.postgres_batch import Batch, Key
 from backends.store import (
     Answer,
     Applied,
@@ -23,6 +24,7 @@ from backends.store import (
     IdempotencyMismatchError,
     IdempotencyRunningError,
     Keep,
+    KeptAnswer,
     Put,
     Remove,
     RequestId,
@@ -46,12 +48,12 @@ class Refusal:
 
 
 class Operation(Protocol[T_co]):
-    """One wish. ``reads`` and ``answer_key`` are fetched before ``run``."""
+    """One wish. ``reads`` and ``answer_keys`` are fetched before ``run``."""
 
     @property
     def reads(self) -> Sequence[Key]: ...
     @property
-    def answer_key(self) -> str | None: ...
+    def answer_keys(self) -> Sequence[str]: ...
     def run(self, batch: Batch) -> T_co | Refusal: ...
 
 
@@ -66,8 +68,8 @@ class Look(Generic[T]):
         return ()
 
     @property
-    def answer_key(self) -> str | None:
-        return None
+    def answer_keys(self) -> Sequence[str]:
+        return ()
 
     def run(self, batch: Batch) -> T | Refusal:
         return self.question(batch)
@@ -93,9 +95,9 @@ class Change:
         return () if self.record_id is None else ((self.collection, self.record_id),)
 
     @property
-    def answer_key(self) -> str | None:
+    def answer_keys(self) -> Sequence[str]:
         idempotency = self.idempotency
-        return None if idempotency is None or idempotency.only_kept else idempotency.key
+        return () if idempotency is None or idempotency.only_kept else (idempotency.key,)
 
     def run(self, batch: Batch) -> Changed | Answer | Refusal:
         batch.check_epoch(self.epoch)
@@ -116,8 +118,8 @@ class Change:
             batch.make(step)
         self._decided(batch, None if step is None else Done(*key, step.after.version))
         if self.idempotency is not None and answer is not None and _is_kept(answer.status):
-            kept = KeptAnswer(self.idempotency.fingerprint, batch.now_ms + KEPT_MS, answer)
-            batch.answers[self.idempotency.key] = kept
+            idempotency, expires_ms = self.idempotency, batch.now_ms + KEPT_MS
+            batch.keep(KeptAnswer(idempotency.key, idempotency.fingerprint, key_of(*key), expires_ms, answer))
         return changed
 
     def _earlier(self, batch: Batch) -> Answer | Refusal | None:
@@ -158,8 +160,8 @@ class Void:
         return ()
 
     @property
-    def answer_key(self) -> str | None:
-        return None
+    def answer_keys(self) -> Sequence[str]:
+        return ()
 
     def run(self, batch: Batch) -> Done | Refusal | None:
         batch.check_epoch(self.epoch)
@@ -183,8 +185,8 @@ class Apply:
         return [(self.collection, line.id) for line in self.lines]
 
     @property
-    def answer_key(self) -> str | None:
-        return None
+    def answer_keys(self) -> Sequence[str]:
+        return ()
 
     def run(self, batch: Batch) -> Applied | Refusal:
         batch.check_epoch(self.epoch)
@@ -193,6 +195,8 @@ class Apply:
                 line.body.decode()  # a fault is found before anything is made
         applied = 0
         for line in self.lines:
+            for kept in line.answers:
+                batch.keep(kept)
             key = (self.collection, line.id)
             before = batch.state(key)
             if line.stamp.at < before.at:
@@ -201,6 +205,33 @@ class Apply:
             batch.make(batch.weigh(key, before, verdict))
             applied += 1
         return Applied(applied, len(self.lines) - applied)
+
+
+@dataclass(frozen=True, slots=True)
+class KeepAnswers:
+    """Store.keep_answers."""
+
+    epoch: Epoch | None
+    answers: Sequence[KeptAnswer]
+
+    @property
+    def reads(self) -> Sequence[Key]:
+        return ()
+
+    @property
+    def answer_keys(self) -> Sequence[str]:
+        return [kept.idempotency_key for kept in self.answers]
+
+    def run(self, batch: Batch) -> int | Refusal:
+        batch.check_epoch(self.epoch)
+        lacking = {
+            kept.idempotency_key: kept
+            for kept in reversed(self.answers)
+            if kept.expires_ms > batch.now_ms and batch.kept(kept.idempotency_key) is None
+        }
+        for kept in lacking.values():
+            batch.keep(kept)
+        return len(lacking)
 
 
 def _is_kept(status: int) -> bool:

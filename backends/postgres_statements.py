@@ -13,8 +13,8 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any
 
-from backends.postgres_batch import Batch, KeptAnswer, Key, Row
-from backends.store import Answer, Done
+from backends.postgres_batch import Batch, Key, Row
+from backends.store import ANSWER_BYTES_A_PAGE, ANSWERS_A_PAGE, Answer, Done, KeptAnswer
 
 TABLE = re.compile(r"r[0-9]+(?:_[a-z0-9_]{1,40})?\Z")
 SLUG_CHARS_MAX = 40
@@ -25,9 +25,8 @@ LOAD_META = "select number, newest, arrival, lowest_open, epoch, role, journal f
 LOAD_SHELVES = "select name, slot, table_name, counter, floor, live, odd from collections order by slot"
 LOAD_REQUESTS = "select id, collection, record_id, version from requests where id >= $1 order by id"
 
-ANSWERS = (
-    "select key, fingerprint, expires_ms, status, headers, body from answers where key = any($1::text[])"
-)
+_ANSWER_COLUMNS = "key, fingerprint, record_key, expires_ms, status, headers, body"
+ANSWERS = f"select {_ANSWER_COLUMNS} from answers where key = any($1::text[])"
 EXPIRE_ANSWERS = "delete from answers where expires_ms <= $1"
 FORGET_REQUESTS = "delete from requests where id < $1"
 FORGET_ALL_REQUESTS = "delete from requests"
@@ -105,6 +104,26 @@ def fetch_rows(tables: Mapping[str, str], keys: Iterable[Key]) -> tuple[str, lis
     return " union all ".join(parts), [list(wanted[name]) for name in order], order
 
 
+def answers_page(*, of_key: bool) -> str:
+    """A page of answers by their Idempotency-Keys: after, now, and the record's key if it is asked for.
+
+    One more than a page holds, so that it is known whether there are more; what lies beyond the bound on bytes stays out.
+    """
+    condition = " and record_key = $3" if of_key else ""
+    first = (
+        f"select {_ANSWER_COLUMNS} from answers where key > $1 and expires_ms > $2{condition}"
+        f" order by key limit {ANSWERS_A_PAGE + 1}"
+    )
+    sums = (
+        "coalesce(sum(octet_length(body)) over (order by key rows between unbounded preceding and 1 preceding), 0) as before,"
+        " count(*) over () as found"
+    )
+    return (
+        f"select {_ANSWER_COLUMNS}, found from (select *, {sums} from ({first}) as first) as summed"
+        f" where before < {ANSWER_BYTES_A_PAGE} order by key limit {ANSWERS_A_PAGE}"
+    )
+
+
 def row_of(record: Any) -> Row:
     return Row(record["body"], record["version"], record["at"], record["created"], record["arrival"])
 
@@ -112,7 +131,9 @@ def row_of(record: Any) -> Row:
 def kept_of(record: Any) -> KeptAnswer:
     headers = tuple((name, value) for name, value in json.loads(record["headers"]))
     answer = Answer(record["status"], headers, record["body"])
-    return KeptAnswer(record["fingerprint"], record["expires_ms"], answer)
+    return KeptAnswer(
+        record["key"], record["fingerprint"], record["record_key"], record["expires_ms"], answer
+    )
 
 
 def done_of(record: Any) -> Done | None:
@@ -201,10 +222,11 @@ def _write_rows(text: _Text, table: str, rows: Mapping[str, Row]) -> None:
 def _write_answers(text: _Text, answers: Mapping[str, KeptAnswer]) -> None:
     kept = list(answers.values())
     source = text.arrays(
-        ("text", "bytea", "bigint", "integer", "text", "bytea"),
+        ("text", "bytea", "text", "bigint", "integer", "text", "bytea"),
         (
             list(answers),
             [one.fingerprint for one in kept],
+            [one.key for one in kept],
             [one.expires_ms for one in kept],
             [one.answer.status for one in kept],
             [json.dumps(one.answer.headers) for one in kept],
@@ -212,9 +234,9 @@ def _write_answers(text: _Text, answers: Mapping[str, KeptAnswer]) -> None:
         ),
     )
     text.add(
-        f"insert into answers (key, fingerprint, expires_ms, status, headers, body) select * from {source}"
-        " on conflict (key) do update set fingerprint = excluded.fingerprint, expires_ms = excluded.expires_ms,"
-        " status = excluded.status, headers = excluded.headers, body = excluded.body"
+        f"insert into answers ({_ANSWER_COLUMNS}) select * from {source}"
+        " on conflict (key) do update set fingerprint = excluded.fingerprint, record_key = excluded.record_key,"
+        " expires_ms = excluded.expires_ms, status = excluded.status, headers = excluded.headers, body = excluded.body"
     )
 
 

@@ -25,7 +25,7 @@ from backends import postgres_statements as statements
 from backends.errors import StartError
 from backends.postgres_batch import Batch
 from backends.postgres_connection import Connection, Pool, is_lost, make_pool, open_pool, translate
-from backends.postgres_operations import Apply, Change, Look, Void
+from backends.postgres_operations import Apply, Change, KeepAnswers, Look, Void
 from backends.postgres_owner import Owner, TakenError
 from backends.postgres_writer import Writer
 from backends.query import Query, Selection
@@ -39,6 +39,7 @@ from backends.store import (
     Epoch,
     EpochState,
     Idempotency,
+    KeptAnswer,
     Page,
     RequestId,
     Role,
@@ -61,9 +62,10 @@ T = TypeVar("T")
 class PostgresStore:
     """A backends.store.Store over one PostgreSQL database. Made by :meth:`open`."""
 
-    def __init__(self, pool: Pool, writer: Writer) -> None:
+    def __init__(self, pool: Pool, writer: Writer, wall: Callable[[], float]) -> None:
         self._pool = pool
         self._writer = writer
+        self._wall = wall
         self._running_keys: set[str] = set()
         """Idempotency-Keys whose first request is still being executed."""
 
@@ -89,7 +91,7 @@ class PostgresStore:
             ) from error
         pool = make_pool(url, pool_max)
         await open_pool(pool)
-        return cls(pool, Writer(owner, connection, ledger, wall))
+        return cls(pool, Writer(owner, connection, ledger, wall), wall)
 
     async def close(self) -> None:
         """End what runs, and let the database go."""
@@ -159,6 +161,12 @@ class PostgresStore:
                 raise
             raise failure from error
 
+    async def answers(self, key: str | None, after: str) -> tuple[Sequence[KeptAnswer], bool]:
+        text = statements.answers_page(of_key=key is not None)
+        arguments: list[object] = [after, int(self._wall() * 1000), *([] if key is None else [key])]
+        rows = await self._read(lambda connection: connection.fetch(text, *arguments))
+        return [statements.kept_of(row) for row in rows], bool(rows) and rows[0]["found"] > len(rows)
+
     async def collections(self) -> Mapping[str, int]:
         return await self._writer.ask(Look(_counts))
 
@@ -212,6 +220,9 @@ class PostgresStore:
 
     async def apply(self, epoch: Epoch | None, collection: str, lines: Sequence[ApplyLine]) -> Applied:
         return await self._writer.ask(Apply(epoch, collection, lines))
+
+    async def keep_answers(self, epoch: Epoch | None, answers: Sequence[KeptAnswer]) -> int:
+        return await self._writer.ask(KeepAnswers(epoch, answers))
 
     async def raise_floor(self, epoch: Epoch | None, collection: str, at: int) -> int:
         return await self._writer.alone(alone.sweep(epoch, collection, at))

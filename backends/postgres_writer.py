@@ -19,12 +19,12 @@ import asyncpg
 import structlog
 
 from backends import postgres_statements as statements
-from backends.postgres_batch import Batch, KeptAnswer, Key, Row
+from backends.postgres_batch import Batch, Key, Row
 from backends.postgres_connection import Connection, is_lost, translate
 from backends.postgres_ledger import Ledger, Shelf
 from backends.postgres_operations import Operation, Refusal
 from backends.postgres_owner import Owner, TakenError
-from backends.store import StaleEpochError, StaleRequestError, UnavailableError
+from backends.store import KeptAnswer, StaleEpochError, StaleRequestError, UnavailableError
 
 OPERATIONS_MAX = 256
 BODY_CHARS_MAX = 16 << 20
@@ -211,11 +211,12 @@ class Writer:
         if order:
             for record in await connection.fetch(text, *arguments):
                 rows[order[record["place"]], record["id"]] = statements.row_of(record)
-        answer_keys = [operation.answer_key for operation in operations if operation.answer_key is not None]
+        answer_keys = [name for operation in operations for name in operation.answer_keys]
         answers: dict[str, KeptAnswer] = {}
         if answer_keys:
             for record in await connection.fetch(statements.ANSWERS, answer_keys):
-                answers[record["key"]] = statements.kept_of(record)
+                kept = statements.kept_of(record)
+                answers[kept.idempotency_key] = kept
         return rows, answers
 
     async def _perform_alone(self, connection: Connection, waiting: _Waiting[Any]) -> None:

@@ -16,6 +16,7 @@ from backends.contract import canonical, problems
 from backends.contract.answers import JSON_TYPE, key_of
 from backends.contract.batches import BUCKETS, Buckets, bucket_of, parse_batch, record_hash
 from backends.contract.ids import is_usable_id
+from backends.contract.kept import answers_json, parse_answers
 from backends.contract.numbers import NUMBER_MAX
 from backends.resources import Names
 from backends.store import Answer, Epoch, EpochState, Role, StaleEpochError, Store
@@ -63,6 +64,7 @@ class ProtocolRoutes:
             "collections": {"GET": self._collections},
             "buckets": {"GET": self._buckets},
             "ids": {"GET": self._ids},
+            "answers": {"GET": self._answers, "POST": self._keep_answers},
         }
 
     async def answer(self, call: Call, segments: list[str]) -> Answer:
@@ -178,6 +180,21 @@ class ProtocolRoutes:
             if seen % ROWS_A_STEP == 0:
                 await asyncio.sleep(0)
         return _json({"ids": found})
+
+    async def _answers(self, call: Call, _epoch: Epoch | None) -> Answer:
+        query = _query(call, "key", "after")
+        if any("\x00" in value for value in query.values()):
+            raise problems.bad_query("A key holds no NUL.")
+        found, has_more = await self._store.answers(query.get("key"), query.get("after", ""))
+        page: dict[str, Any] = {"answers": answers_json(found)}
+        if has_more:
+            page["next"] = found[-1].idempotency_key
+        return _json(page)
+
+    async def _keep_answers(self, call: Call, epoch: Epoch | None) -> Answer:
+        answers = parse_answers(await call.body(BATCH_BYTES_MAX))
+        pinned = await self._demand_no_primary(epoch)
+        return _json({"stored": await self._store.keep_answers(pinned, answers)})
 
     async def _demand_epoch(self, epoch: Epoch) -> EpochState:
         known = await self._store.epoch()

@@ -16,6 +16,9 @@ from typing import Protocol
 
 from backends.query import Query
 
+ANSWERS_A_PAGE = 500
+ANSWER_BYTES_A_PAGE = 8 << 20
+
 EPOCH_SHIFT = 40
 """Numbers of epoch e start at e * 2**40 (N1)."""
 
@@ -78,6 +81,17 @@ class Answer:
     status: int
     headers: tuple[tuple[str, str], ...]
     body: bytes
+
+
+@dataclass(frozen=True, slots=True)
+class KeptAnswer:
+    """An Answer under its Idempotency-Key (A1), until ``expires_ms`` (since 1970). ``key`` is the record's: /api/orders/17."""
+
+    idempotency_key: str
+    fingerprint: bytes
+    key: str
+    expires_ms: int
+    answer: Answer
 
 
 @dataclass(frozen=True, slots=True)
@@ -154,11 +168,12 @@ class Done:
 
 @dataclass(frozen=True, slots=True)
 class ApplyLine:
-    """One line of a backfill or repair batch (B2); ``body`` None deletes."""
+    """One line of a backfill or repair batch (B2); ``body`` None deletes. ``answers`` are kept whether the line applies or not (A3)."""
 
     id: str
     body: bytes | None
     stamp: Stamp
+    answers: tuple[KeptAnswer, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -263,7 +278,21 @@ class Store(Protocol):
         ...
 
     async def apply(self, epoch: Epoch | None, collection: str, lines: Sequence[ApplyLine]) -> Applied:
-        """Each line applies if its ``at`` is not below what is there (B2); one commit. A line whose record has the same ``at`` applies."""
+        """Each line applies if its ``at`` is not below what is there (B2); one commit. A line whose record has the same ``at`` applies.
+
+        The lines' answers are kept in the same commit, in the place of an earlier one under the same Idempotency-Key.
+        """
+        ...
+
+    async def answers(self, key: str | None, after: str) -> tuple[Sequence[KeptAnswer], bool]:
+        """Unexpired answers in the order of their Idempotency-Keys (code points), those above ``after``: of one key, or all (A2).
+
+        At most ANSWERS_A_PAGE, and ended early once their bodies have ANSWER_BYTES_A_PAGE; whether there are more.
+        """
+        ...
+
+    async def keep_answers(self, epoch: Epoch | None, answers: Sequence[KeptAnswer]) -> int:
+        """Keep those under whose Idempotency-Key there is no unexpired one (A4); how many. One commit."""
         ...
 
     async def raise_floor(self, epoch: Epoch | None, collection: str, at: int) -> int:

@@ -21,27 +21,37 @@ from proxy.control.actual import Actual
 from proxy.control.admin import make_admin
 from proxy.control.collector import MoveCollector
 from proxy.control.controller import Controller, SnapshotBox
+from proxy.control.filing import in_force
 from proxy.control.guard import AdminTokens, check_listen
 from proxy.control.health import HealthChecks
+from proxy.control.letters import Letters
+from proxy.control.mirroring import Mirroring
+from proxy.control.operating import Operating
 from proxy.control.panel import Panel
 from proxy.control.validations import Validations
 from proxy.errors import UsageError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.no_mirror import NoMirror
 from proxy.journal.sqlite import SqliteJournal
+from proxy.kinds import Kinds
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX, SHUTDOWN_S_MAX
 from proxy.mirror.gate import Gate
 from proxy.mirror.handle import MirrorHandle
 from proxy.mirror.replayer import Replayer
 from proxy.mirror.state import MirrorState, Roles
+from proxy.model import Snapshot
 from proxy.ports import Validator
 from proxy.routing.dice import EvenDice
 from proxy.sender import HttpSender
 from proxy.settings.compile import compile_snapshot
 from proxy.settings.load import load
 from proxy.settings.watch import watch
+from proxy.tls import Certificate, Secure, secure_for
 
 log = structlog.get_logger("proxy")
+
+CERTIFICATE_LOOK_S = 1.0
+"""How often the files of the clients' certificate are looked at."""
 
 
 class SystemClock:
@@ -92,38 +102,51 @@ async def _serve(
     tokens = _admin_tokens(options.env)
     check_listen(options.admin[0], tokens)
     text = _read(options.config)
-    settings = load(text, options.env, str(options.config))
+    load(text, options.env, str(options.config))  # a bad file is told before anything is opened
     token = options.env.get("TURNOUT_MIRROR_TOKEN", "")
 
     journal = SqliteJournal(options.state)
     stack.push_async_callback(journal.close)
     actual = Actual(journal, clock)
+    settings, _ = in_force(text, options.env, str(options.config), actual.overrides.values())
     draft = compile_snapshot(settings, primary=actual.meta.primary or settings.primary)
     box = SnapshotBox(draft)
     names = (draft.upstreams[0].name, draft.upstreams[1].name)
-    sender = HttpSender(lambda name: box.current.upstream(name), token=token)  # noqa: PLW0108 - the current one, each time
+    kinds = Kinds(actual.meta.versioned)
+    sender = HttpSender(
+        lambda name: box.current.upstream(name),  # noqa: PLW0108 - the current one, each time
+        token=token,
+        is_plain=kinds.is_plain,
+    )
     stack.push_async_callback(sender.close)
     is_mirrored = draft.mirror.enabled
 
     if is_mirrored:
         if actual.is_new and not options.adopt:
-            await startup.check_upstreams(sender, actual, names)
+            await startup.check_upstreams(sender, actual, names, kinds)
         if actual.is_new:
             await actual.begin(settings.primary)
         if options.adopt:
-            await startup.adopt(sender, actual, names)
-        await startup.check_upstreams(sender, actual, names)
+            await startup.adopt(sender, actual, names, kinds)
+        await startup.check_upstreams(sender, actual, names, kinds)
     elif actual.is_new:
         await actual.begin(settings.primary)
-    journal.recovered.gaps[:] = await actual.gaps()
     if not is_mirrored:
         await actual.mark_mirror_off()
+    journal.recovered.gaps[:] = await actual.gaps()
 
     meta = actual.meta
     primary = meta.primary
     secondary = names[1] if primary == names[0] else names[0]
     roles = Roles(primary, secondary, meta.epoch, meta.journal_id, token)
-    state = MirrorState(journal.recovered, draft.mirror, roles, clock.now())
+    state = MirrorState(
+        journal.recovered,
+        draft.mirror,
+        roles,
+        clock.now(),
+        kinds=kinds,
+        late_s=draft.limits.response_timeout_s,
+    )
     replayer = Replayer(state, journal, sender, clock)
     gate = Gate(
         state,
@@ -136,21 +159,8 @@ async def _serve(
     replayer.gate = gate
     mirror = MirrorHandle(state, gate, replayer, journal, clock)
 
-    controller = Controller(
-        config=options.config,
-        env=options.env,
-        settings=settings,
-        text=text,
-        actual=actual,
-        mirror=mirror,
-        sender=sender,
-        clock=clock,
-        box=box,
-    )
-    await controller.begin()
     metrics = observe.make_metrics()
     journal.fsync_observe = metrics.histogram("turnout_journal_fsync_duration_seconds").observe
-
     forwarder = Forwarder(
         snapshots=box,
         mirror=gate if is_mirrored else NoMirror(),
@@ -158,52 +168,91 @@ async def _serve(
         clock=clock,
         metrics=metrics,
     )
+
+    def give_writes(to_mirror: bool) -> None:
+        forwarder.mirror = gate if to_mirror else NoMirror(gate.write_headers)
+
+    mirroring = Mirroring(
+        actual=actual,
+        mirror=mirror,
+        sender=sender,
+        clock=clock,
+        names=names,
+        kinds=kinds,
+        hold_timeout_s=lambda: box.current.limits.hold_timeout_s,
+        give_writes=give_writes,
+        writes_under_way=forwarder.writes_under_way,
+        is_on=is_mirrored,
+    )
+    controller = Controller(
+        config=options.config,
+        env=options.env,
+        settings=settings,
+        actual=actual,
+        mirror=mirror,
+        sender=sender,
+        clock=clock,
+        box=box,
+        mirroring=mirroring,
+        kinds=kinds,
+    )
+    await controller.begin()
     health = HealthChecks(forwarder.pools.set_up)
     stack.push_async_callback(health.stop)
 
     def follow(_: object) -> None:
         state.settings = box.current.mirror
         gate.hold_timeout_s = box.current.limits.hold_timeout_s
+        state.lanes.late_s = box.current.limits.response_timeout_s
         health.follow(box.current)
 
     controller.on_publish.append(follow)
     follow(box.current)
 
     async def ensure_announced(upstream: str) -> bool:
-        return await startup.ensure_secondary(sender, actual, upstream)
+        return await startup.ensure_secondary(sender, actual, upstream, kinds)
 
     replayer.ensure_announced = ensure_announced
     validations = Validations(
         actual=actual,
         switching=controller.switching,
-        validator=validator if is_mirrored else None,
+        validator=validator,
         clock=clock,
         url_of=lambda name: box.current.upstream(name).endpoints[0].url,
         secondary=lambda: box.current.secondary,
+        secure=lambda: _secure(box.current),
         clear_gaps=mirror.cleared,
+        is_mirror_on=lambda: mirroring.is_on,
         token=token,
+        kinds=kinds,
     )
     stack.push_async_callback(validations.stop)
 
     if is_mirrored:
         gate.fence(f"{primary} has not been told epoch {meta.epoch} yet")
-    port = await _listen("--listen", options.listen, forwarder.start)
+    certificate = Certificate(draft.tls) if draft.tls is not None else None
+    entrance = certificate.entrance if certificate is not None else None
+    port = await _listen("--listen", options.listen, lambda host, port: forwarder.start(host, port, entrance))
     stack.push_async_callback(forwarder.stop, SHUTDOWN_S_MAX)
 
     metrics.registry.register(MoveCollector(controller, mirror, health, journal.size_bytes, version()))
+    operating = Operating(mirror=mirror, actual=actual, clock=clock, is_on=lambda: mirroring.is_on)
+    letters = Letters(mirror=mirror, actual=actual, sender=sender, clock=clock, state_folder=options.state)
     panel = Panel(
         version=version(),
         controller=controller,
         actual=actual,
         mirror=mirror,
         validations=validations,
+        operating=operating,
+        letters=letters,
         health=health,
         sender=sender,
         registry=metrics.registry,
         shares=metrics.traffic.by_upstream,
         is_accepting=lambda: not stop.is_set(),
         must_be_validated=options.must_be_validated,
-        addresses={"proxy": f"http://{_shown(options.listen[0])}:{port}"},
+        addresses={"proxy": f"{forwarder.proto.decode()}://{_shown(options.listen[0])}:{port}"},
     )
     runner = web.AppRunner(make_admin(panel, tokens), access_log=None, shutdown_timeout=2.0)
     await runner.setup()
@@ -216,15 +265,19 @@ async def _serve(
 
     admin_port = await _listen("--admin", options.admin, start_admin)
 
-    tasks = [asyncio.create_task(_follow_file(controller, options.config))]
+    tasks = [
+        asyncio.create_task(_follow_file(controller, options.config)),
+        asyncio.create_task(controller.pursue()),
+    ]
+    stack.push_async_callback(replayer.stop)
+    if certificate is not None:
+        tasks.append(asyncio.create_task(_follow_certificate(certificate, box)))
     if is_mirrored:
         replayer.start()
         replayer.look_for_secondary("it has not answered yet")
-        stack.push_async_callback(replayer.stop)
         tasks.append(
-            asyncio.create_task(startup.open_for_writes(sender, actual, mirror, controller.switching))
+            asyncio.create_task(startup.open_for_writes(sender, actual, mirror, controller.switching, kinds))
         )
-        tasks.append(asyncio.create_task(controller.pursue()))
     stack.push_async_callback(_end_tasks, tasks)
     log.info(
         "ready",
@@ -238,10 +291,35 @@ async def _serve(
         on_ready(port, admin_port)
     await stop.wait()
     log.info("stopping", in_flight=forwarder.in_flight)
+    await forwarder.stop(SHUTDOWN_S_MAX)  # first of all: what runs needs all the rest until it has ended
 
 
 async def _follow_file(controller: Controller, config: Path) -> None:
     await controller.follow(watch(config))
+
+
+async def _follow_certificate(certificate: Certificate, box: SnapshotBox) -> None:
+    """A renewed certificate is shown to the next client, without a restart; one that cannot be used replaces nothing."""
+    while True:
+        await asyncio.sleep(CERTIFICATE_LOOK_S)
+        settings = box.current.tls
+        if settings is None:
+            continue
+        try:
+            if certificate.look(settings):
+                log.info("certificate", file=settings.certificate)
+        except UsageError as error:
+            log.error("certificate_refused", error=error.message, kept="the last good one", next=error.hint)
+
+
+def _secure(snapshot: Snapshot) -> dict[str, Secure]:
+    """By URL, how each https endpoint is verified."""
+    found = (
+        (endpoint.url, secure_for(upstream, endpoint))
+        for upstream in snapshot.upstreams
+        for endpoint in upstream.endpoints
+    )
+    return {url: secure for url, secure in found if secure is not None}
 
 
 async def _end_tasks(tasks: list[asyncio.Task[None]]) -> None:

@@ -54,6 +54,13 @@ class ConflictError(TurnoutError):
     status = 412
 
 
+class PreconditionError(TurnoutError):
+    """A change that does not say what it was made from (RFC 6585)."""
+
+    code = "precondition-required"
+    status = 428
+
+
 class JournalError(TurnoutError):
     """The journal cannot be opened, read or written."""
 

@@ -56,6 +56,9 @@ MIRROR_SAME_DIFFERENCE_MAX = 3
 MIRROR_BODIES_IN_MEMORY_BYTES_MAX = 32 << 20
 """Bodies of unsettled entries kept in memory; beyond it they are read back from the journal."""
 
+DEAD_ANSWER_BYTES_MAX = 64 << 10
+"""What is kept of the secondary's answer to a repair that it refused."""
+
 REGEX_VALUE_CHARS_MAX = 4096
 """A header, cookie or query value longer than this matches no regex of a canary rule."""
 

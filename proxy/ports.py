@@ -7,6 +7,7 @@ from typing import Protocol
 
 from proxy.errors import TurnoutError
 from proxy.model import MirrorAnswer, Place, PrimaryAnswer, Reply, Snapshot, WriteHead
+from proxy.tls import Secure
 
 
 class Clock(Protocol):
@@ -133,6 +134,10 @@ class DeadKey(Protocol):
     def cause(self) -> str: ...
     @property
     def detail(self) -> str: ...
+    @property
+    def answer_status(self) -> int: ...
+    @property
+    def answer_body(self) -> bytes | None: ...
 
 
 class MirrorControl(Protocol):
@@ -174,10 +179,34 @@ class MirrorControl(Protocol):
         """What ``/api/dual-write/stats`` shows."""
         ...
 
+    def gaps(self) -> Sequence[tuple[str, float, str]]:
+        """Prefix, since when and why of each mark."""
+        ...
+
     def dead_letters(self) -> Sequence[DeadKey]: ...
 
+    async def waiting(self, key: str) -> Sequence[Mapping[str, object]]:
+        """The unsettled writes of a key, oldest first: what was asked, and what the primary answered. Credentials are left out."""
+        ...
+
     async def retry(self, key: str) -> None:
-        """Try a dead key again; RefusedError where it is none."""
+        """Try a dead key again: from now on it is a key like any other, also after a restart. RefusedError where it is none."""
+        ...
+
+    async def mark_gap(self, prefix: str, why: str) -> None:
+        """The prefix (``""``: everything) is unproven from now on; durable on return."""
+        ...
+
+    def set_paused(self, is_paused: bool) -> None:
+        """While paused nothing is sent to the secondary; entries are journaled all the same."""
+        ...
+
+    def start(self) -> None:
+        """Begin to carry entries to the secondary; a mirror that runs already stays as it is."""
+        ...
+
+    async def stop(self) -> None:
+        """Send nothing more; what is under way is given up, the journal has it."""
         ...
 
     async def drop(self, key: str, reason: str) -> None:
@@ -193,10 +222,16 @@ class Validator(Protocol):
     """Compares every record of both upstreams (P9). Handed in by the CLI, which knows the tools of the backends."""
 
     async def __call__(
-        self, primary_url: str, secondary_url: str, *, token: str, epoch: str
+        self,
+        primary_url: str,
+        secondary_url: str,
+        *,
+        token: str,
+        epoch: str,
+        secure: Mapping[str, Secure],
     ) -> Mapping[str, object]:
         """``{"equal": bool, "compared": int, "differences": […], …}``, JSON-able. UpstreamError where one does not answer.
 
-        ``epoch`` is the value of Turnout-Epoch. Differences under writes in flight are looked at again before they count.
+        ``secure`` says how an https URL of the two is verified. ``epoch`` is the value of Turnout-Epoch. Differences under writes in flight are looked at again before they count.
         """
         ...

@@ -10,6 +10,7 @@ import msgspec
 
 from backends.contract import canonical
 from backends.contract.ids import id_text, is_usable_id
+from backends.contract.kept import AnswerText
 from backends.contract.numbers import NUMBER_MAX
 from backends.contract.problems import Problem
 from backends.store import ApplyLine, Stamp
@@ -25,6 +26,7 @@ class _Line(msgspec.Struct, forbid_unknown_fields=True):
     """Empty where it was not given: msgspec takes a Raw in no union."""
     deleted: bool = False
     version: int | None = None
+    answers: list[AnswerText] = []
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,13 +48,14 @@ def parse_batch(raw: bytes, *, is_singleton: bool) -> tuple[list[ApplyLine], lis
         try:
             line = _parse_line(text)
             reason = _fault(line, is_singleton=is_singleton)
+            answers = tuple(answer.kept() for answer in line.answers)
         except (msgspec.MsgspecError, Problem, TypeError, ValueError) as error:
             rejected.append(Rejected(place, None, str(error)))
             continue
         if reason is not None:
             rejected.append(Rejected(place, line.id, reason))
             continue
-        lines.append(ApplyLine(line.id, _body(line), Stamp(line.version, line.at)))
+        lines.append(ApplyLine(line.id, _body(line), Stamp(line.version, line.at), answers))
     return lines, rejected
 
 
@@ -84,6 +87,7 @@ def _fault(line: _Line, *, is_singleton: bool) -> str | None:
     if body is None:
         return None
     value = canonical.parse_tolerant(body)
+    canonical.check_depth(body, value)
     if not isinstance(value, dict):
         return "the body must be an object"
     record = cast("dict[str, Any]", value)

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import asyncio
 import json
+import ssl
 from collections.abc import AsyncGenerator, Iterable, Iterator, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
@@ -120,10 +121,20 @@ class _Answer:
 class VersionedUpstream:
     """The tools' view of one server. ``epoch`` is the value of Turnout-Epoch sent along; empty: none. Errors: backends.migrate.faults."""
 
-    def __init__(self, session: aiohttp.ClientSession, url: str, *, token: str = "", epoch: str = "") -> None:
+    def __init__(
+        self,
+        session: aiohttp.ClientSession,
+        url: str,
+        *,
+        token: str = "",
+        epoch: str = "",
+        secure: tuple[ssl.SSLContext, str] | None = None,
+    ) -> None:
+        """``secure``: how the certificate of an https URL is verified, and for which name, if not as the system does."""
         self.url = url.rstrip("/")
         self.epoch = epoch
         self._session = session
+        self._context, self._server_name = secure or (True, None)
         self._token = token
 
     async def standing(self) -> Standing:
@@ -224,6 +235,8 @@ class VersionedUpstream:
                     headers=headers,
                     data=body or None,
                     allow_redirects=False,
+                    ssl=self._context,
+                    server_hostname=self._server_name,
                 ) as response:
                     answer = _Answer(
                         response.status, "Turnout-Version" in response.headers, await response.read()

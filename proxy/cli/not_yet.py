@@ -23,30 +23,14 @@ VERBS: dict[str, tuple[str, str]] = {
     "compare": ("Send one request to both upstreams and compare.", "ask both ports with curl"),
     "backup": ("Write the data of both upstreams to a file.", "copy data.json; pg_dump for PostgreSQL"),
     "restore": ("Load a backup.", "backfill from a file: turnout backfill --from FILE --to URL"),
-    "mirror pause": ("Keep journaling, stop replaying.", "nothing is lost while the secondary is away"),
-    "mirror resume": ("Go on after a pause.", ""),
-    "mirror drain": ("Wait until everything is settled.", "turnout mirror status shows lag_entries"),
-    "mirror enable": ("Start to mirror.", "set mirror.enabled: true in routing.yaml and restart the proxy"),
-    "mirror disable": ("Drain, mark the gap, stop mirroring.", "set mirror.enabled: false in routing.yaml and restart the proxy"),
-    "mirror mark-gap": ("Say that a prefix was written past the proxy.", "turnout validate finds what differs"),
-    "dead-letters show": ("Show one dead letter with both records.", "turnout dead-letters list, then GET the key at both upstreams"),
 }  # fmt: skip
 """Verb → what it will do, and what to do until then."""
 
 
 def register(app: typer.Typer) -> None:
-    """Add those that stand by themselves."""
+    """Add them."""
     for verb, (will, until_then) in VERBS.items():
-        if " " not in verb:
-            app.command(verb, **_SETTINGS, help=f"Not yet: {will}")(_refusal(verb, until_then))  # pyright: ignore[reportArgumentType]
-
-
-def refuse_in(group: typer.Typer, name: str) -> None:
-    """Add those of one group, such as ``mirror``."""
-    for verb, (will, until_then) in VERBS.items():
-        first, _, second = verb.partition(" ")
-        if first == name and second:
-            group.command(second, **_SETTINGS, help=f"Not yet: {will}")(_refusal(verb, until_then))  # pyright: ignore[reportArgumentType]
+        app.command(verb, **_SETTINGS, help=f"Not yet: {will}")(_refusal(verb, until_then))  # pyright: ignore[reportArgumentType]
 
 
 _SETTINGS = {"context_settings": {"ignore_unknown_options": True, "allow_extra_args": True}}

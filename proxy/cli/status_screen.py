@@ -118,6 +118,9 @@ def _mirror(status: Status) -> list[Text]:
     if doubt := fields.number(mirror, "in_doubt"):
         parts.append((f", {doubt:g} in doubt", "yellow"))
     lines = [_line("mirror", *parts)]
+    if paused := fields.mapping(mirror, "paused"):
+        who = f" by {fields.text(paused, 'actor')} since {fields.text(paused, 'since')}: "
+        lines.append(_line("", ("paused", "bold yellow"), who, ("turnout mirror resume", "bold")))
     if held := fields.text(mirror, "writes_held"):
         lines.append(_line("", ("writes wait", "bold yellow"), f": {held}"))
     if trouble := fields.text(mirror, "secondary_trouble"):
@@ -143,10 +146,26 @@ def _attention(status: Status) -> list[Text]:
             )
         )
     lines += [_line("wanted", (wish, "yellow")) for wish in fields.words(status, "pending")]
-    overridden = [path for path, source in fields.mapping(status, "sources").items() if source == "override"]
-    if overridden:
-        lines.append(_line("override", f"{', '.join(overridden)}: set by a switch, the file says otherwise"))
+    lines += [
+        _line(
+            "override",
+            f"{fields.text(one, 'path')} is {fields.text(one, 'value')}; the file says {fields.text(one, 'file')}",
+        )
+        for one in fields.mappings(status, "overrides")
+    ]
+    if others := _sources(status):
+        lines.append(_line("source", (others, "dim")))
     return lines
+
+
+def _sources(status: Status) -> str:
+    """Settings that neither the file itself nor an override decides."""
+    sources = fields.mapping(status, "sources")
+    return ", ".join(
+        f"{path} from {str(source).removeprefix('environment: ')}"
+        for path, source in sources.items()
+        if str(source).startswith("environment: ")
+    )
 
 
 def _history(status: Status) -> list[Text]:

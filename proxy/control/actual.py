@@ -2,10 +2,13 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Iterable
 
-from proxy.journal.store import GapMark, HistoryLine, JournalMeta, JournalStore, Override
+import msgspec
+
+from proxy.journal.store import GapMark, HistoryLine, JournalMeta, JournalStore, Override, Pause
 from proxy.ports import Clock
 
 HISTORY_LINES_MAX = 1000
@@ -55,10 +58,7 @@ class Actual:
         def work(db: sqlite3.Connection) -> None:
             _set(db, primary=primary, epoch=str(epoch))
             if new is not None:
-                db.execute("delete from overrides")
-                db.executemany(
-                    "insert into overrides values (?, ?, ?)", [(o.path, o.value, o.file_value) for o in new]
-                )
+                _set_overrides(db, new)
             if line is not None:
                 _line(db, line)
 
@@ -67,14 +67,27 @@ class Actual:
         if new is not None:
             self.overrides = {one.path: one for one in new}
 
-    async def drop_overrides(self, paths: Iterable[str]) -> None:
-        gone = [path for path in paths if path in self.overrides]
-        if gone:
-            await self._journal.transact(
-                lambda db: db.executemany("delete from overrides where path=?", [(path,) for path in gone])
-            )
-            for path in gone:
-                self.overrides.pop(path, None)
+    async def set_overrides(self, overrides: Iterable[Override], line: HistoryLine | None = None) -> None:
+        """These and no others from now on, with a line of history, in one transaction."""
+        new = list(overrides)
+
+        def work(db: sqlite3.Connection) -> None:
+            _set_overrides(db, new)
+            if line is not None:
+                _line(db, line)
+
+        await self._journal.transact(work)
+        self.overrides = {one.path: one for one in new}
+
+    async def pause(self, pause: Pause | None, line: HistoryLine) -> None:
+        """Whether the mirror sends anything; kept over a restart."""
+
+        def work(db: sqlite3.Connection) -> None:
+            _set(db, paused="" if pause is None else msgspec.json.encode(pause).decode())
+            _line(db, line)
+
+        await self._journal.transact(work)
+        self.meta.paused = pause
 
     async def validated(self, began_wall_s: float) -> None:
         """A validation that began then found equal: the gaps from before are cleared."""
@@ -85,6 +98,14 @@ class Actual:
 
         await self._journal.transact(work)
         self.meta.validated_wall_s = began_wall_s
+
+    async def remember_kinds(self, versioned: frozenset[str]) -> None:
+        """Upstreams that have shown to be versioned are never taken for plain again, also after a restart (never-plain-again)."""
+        known = self.meta.versioned | versioned
+        if known != self.meta.versioned:
+            text = json.dumps(sorted(known))
+            await self._journal.transact(lambda db: _set(db, versioned=text))
+            self.meta.versioned = known
 
     async def adopt(self, epoch: int, primary: str) -> None:
         """Take over upstreams that another journal served: a higher epoch, and everything unproven."""
@@ -140,6 +161,13 @@ class Actual:
 
 def _set(db: sqlite3.Connection, **values: str) -> None:
     db.executemany("update meta set value=? where name=?", [(value, name) for name, value in values.items()])
+
+
+def _set_overrides(db: sqlite3.Connection, overrides: Iterable[Override]) -> None:
+    db.execute("delete from overrides")
+    db.executemany(
+        "insert into overrides values (?, ?, ?)", [(o.path, o.value, o.file_value) for o in overrides]
+    )
 
 
 def _gap(db: sqlite3.Connection, prefix: str, wall_s: float, why: str) -> int:

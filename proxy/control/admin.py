@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
-from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator, Mapping
 from importlib import resources
 from typing import Any, cast
 
 import structlog
 from aiohttp import web
 
+from proxy.control.admin_mirror import add_routes
+from proxy.control.bodies import actor_of, answer, fields_of, integer, problem, seconds, text, weight
 from proxy.control.guard import AdminTokens, refusal
 from proxy.control.panel import Panel
-from proxy.errors import TurnoutError, UsageError
+from proxy.errors import PreconditionError, TurnoutError, UsageError
+from proxy.settings.overrides import spoken
 
 log = structlog.get_logger("admin")
 
@@ -44,8 +47,8 @@ def make_admin(panel: Panel, tokens: AdminTokens) -> web.Application:
     get("/metrics", admin.metrics)
     get("/api/v1/status", admin.status)
     get("/api/v1/history", admin.history)
-    get("/api/v1/mirror", admin.mirror)
     get("/api/v1/routing", admin.routing)
+    app.router.add_patch("/api/v1/routing", admin.patch)
     get("/api/v1/events", admin.events)
     post("/api/v1/explain", admin.explain)
     post("/api/v1/canary", admin.canary)
@@ -53,10 +56,8 @@ def make_admin(panel: Panel, tokens: AdminTokens) -> web.Application:
     post("/api/v1/rollback", admin.rollback)
     get("/api/v1/validations", admin.validations)
     post("/api/v1/validations", admin.validate)
-    get("/api/v1/dead-letters", admin.dead_letters)
-    post("/api/v1/dead-letters/retry", admin.retry)
-    post("/api/v1/dead-letters/drop", admin.drop)
     get("/api/dual-write/stats", admin.stats)
+    add_routes(app, panel)
     for path, name, media in PAGE:
         get(path, _page(name, media))
     app.on_shutdown.append(admin.stop)
@@ -96,17 +97,14 @@ class Admin:
         return web.Response(body=body, headers={"Content-Type": content_type})
 
     async def status(self, _: web.Request) -> web.Response:
-        return _json(await self._panel.status(), headers={"ETag": self._panel.controller.etag})
+        return answer(await self._panel.status(), headers={"ETag": self._panel.controller.etag})
 
     async def history(self, request: web.Request) -> web.Response:
-        count = _integer(request.query.get("count", "50"), 1, 1000)
-        return _json({"history": await self._panel.history(count)})
-
-    async def mirror(self, _: web.Request) -> web.Response:
-        return _json(self._panel.mirror())
+        count = integer(request.query.get("count", "50"), 1, 1000)
+        return answer({"history": await self._panel.history(count)})
 
     async def stats(self, _: web.Request) -> web.Response:
-        return _json(self._panel.stats())
+        return answer(self._panel.stats())
 
     async def routing(self, _: web.Request) -> web.Response:
         controller = self._panel.controller
@@ -114,23 +112,44 @@ class Admin:
             text=controller.text, content_type="application/yaml", headers={"ETag": controller.etag}
         )
 
+    async def patch(self, request: web.Request) -> web.Response:
+        """RFC 7396 in spirit: an object of the values to set, nested as in the file. Single values only."""
+        if_match = request.headers.get("If-Match")
+        if if_match is None:
+            raise PreconditionError(
+                "a change of the routing says what it was made from",
+                "send If-Match with the ETag of GET /api/v1/routing",
+            )
+        changes = dict(_leaves(await fields_of(request, None)))
+        if not changes:
+            raise UsageError(
+                "nothing to change", 'send values as the file nests them: {"canary": {"weight": 25}}'
+            )
+        await self._panel.controller.patch(
+            changes,
+            actor=actor_of(request),
+            reason=request.headers.get("X-Turnout-Reason", "")[:500],
+            if_match=if_match,
+        )
+        return answer(await self._panel.status(), headers={"ETag": self._panel.controller.etag})
+
     async def explain(self, request: web.Request) -> web.Response:
-        body = await _body(request, {"method", "target", "headers", "client_ip"})
+        body = await fields_of(request, {"method", "target", "headers", "client_ip"})
         headers = body.get("headers", {})
         if not isinstance(headers, dict):
             raise UsageError("headers must be an object of names and values")
         fields = {str(name): str(value) for name, value in cast("dict[object, object]", headers).items()}
-        return _json(
+        return answer(
             self._panel.explain(
-                _text(body, "method", "GET"),
-                _text(body, "target", "/"),
+                text(body, "method", "GET"),
+                text(body, "target", "/"),
                 fields,
-                _text(body, "client_ip", "127.0.0.1"),
+                text(body, "client_ip", "127.0.0.1"),
             )
         )
 
     async def canary(self, request: web.Request) -> web.Response:
-        body = await _body(request, {"enabled", "weight", "header", "value", "force", "reason"})
+        body = await fields_of(request, {"enabled", "weight", "header", "value", "force", "reason"})
         enabled = body.get("enabled")
         if enabled is not None and not isinstance(enabled, bool):
             raise UsageError("enabled must be true or false")
@@ -141,64 +160,49 @@ class Admin:
             raise UsageError("nothing to change", "give enabled, weight, or header and value")
         await self._panel.controller.canary(
             enabled=enabled,
-            weight=_weight(body.get("weight")),
+            weight=weight(body.get("weight")),
             match=None if header is None else (str(header), str(value)),
             force=body.get("force") is True,
-            actor=_actor(request),
-            reason=_text(body, "reason", ""),
+            actor=actor_of(request),
+            reason=text(body, "reason", ""),
             if_match=request.headers.get("If-Match"),
         )
-        return _json(await self._panel.status(), headers={"ETag": self._panel.controller.etag})
+        return answer(await self._panel.status(), headers={"ETag": self._panel.controller.etag})
 
     async def switch(self, request: web.Request) -> web.Response:
-        body = await _body(request, {"to", "reason", "force", "dry_run", "wait_s"})
-        if "to" not in body or not _text(body, "reason", ""):
+        body = await fields_of(request, {"to", "reason", "force", "dry_run", "wait_s"})
+        if "to" not in body or not text(body, "reason", ""):
             raise UsageError("a switch needs `to` and a `reason`")
-        return _json(
+        return answer(
             await self._panel.controller.switch(
-                _text(body, "to", ""),
-                reason=_text(body, "reason", ""),
-                actor=_actor(request),
+                text(body, "to", ""),
+                reason=text(body, "reason", ""),
+                actor=actor_of(request),
                 force=body.get("force") is True,
                 dry_run=body.get("dry_run") is True,
-                wait_s=_seconds(body.get("wait_s")),
+                wait_s=seconds(body.get("wait_s")),
             )
         )
 
     async def rollback(self, request: web.Request) -> web.Response:
-        body = await _body(request, {"reason", "wait_s"})
-        if not _text(body, "reason", ""):
+        body = await fields_of(request, {"reason", "wait_s"})
+        if not text(body, "reason", ""):
             raise UsageError("a rollback needs a `reason`")
-        return _json(
+        return answer(
             await self._panel.controller.rollback(
-                reason=_text(body, "reason", ""), actor=_actor(request), wait_s=_seconds(body.get("wait_s"))
+                reason=text(body, "reason", ""), actor=actor_of(request), wait_s=seconds(body.get("wait_s"))
             )
         )
 
     async def validations(self, _: web.Request) -> web.Response:
-        return _json({"validations": [run.as_json() for run in reversed(self._panel.validations.runs)]})
+        return answer({"validations": [run.as_json() for run in reversed(self._panel.validations.runs)]})
 
     async def validate(self, request: web.Request) -> web.Response:
-        body = await _body(request, {"wait"})
-        run = self._panel.validations.begin(_actor(request))
+        body = await fields_of(request, {"wait"})
+        run = self._panel.validations.begin(actor_of(request))
         if body.get("wait") is True:
             await self._panel.validations.wait()
-        return _json(run.as_json(), status=200 if run.state != "running" else 202)
-
-    async def dead_letters(self, _: web.Request) -> web.Response:
-        return _json({"dead_letters": self._panel.dead_letters()})
-
-    async def retry(self, request: web.Request) -> web.Response:
-        body = await _body(request, {"key"})
-        await self._panel.retry(_text(body, "key", ""), _actor(request))
-        return _json({"retrying": body["key"]})
-
-    async def drop(self, request: web.Request) -> web.Response:
-        body = await _body(request, {"key", "reason"})
-        if not _text(body, "reason", ""):
-            raise UsageError("to drop a dead letter, give a `reason`")
-        await self._panel.drop(_text(body, "key", ""), _text(body, "reason", ""), _actor(request))
-        return _json({"dropped": body["key"], "next": "turnout validate"})
+        return answer(run.as_json(), status=200 if run.state != "running" else 202)
 
     async def events(self, request: web.Request) -> web.StreamResponse:
         """Server-sent events: the status, each second and after each change."""
@@ -219,29 +223,6 @@ class Admin:
             yield await self._panel.status()
             with contextlib.suppress(TimeoutError):
                 await asyncio.wait_for(news.wait(), EVENT_S)
-
-
-# -- bodies ----------------------------------------------------------------------------------------
-
-
-def problem(status: int, code: str, detail: str, hint: str = "") -> web.Response:
-    """RFC 9457 problem+json, with ``code`` and what to do."""
-    body = {
-        "type": "about:blank",
-        "title": code.replace("-", " "),
-        "status": status,
-        "detail": detail,
-        "code": code,
-    }
-    if hint:
-        body["hint"] = hint
-    return web.Response(
-        status=status, body=json.dumps(body).encode(), headers={"Content-Type": "application/problem+json"}
-    )
-
-
-def _json(body: object, *, status: int = 200, headers: Mapping[str, str] | None = None) -> web.Response:
-    return web.json_response(body, status=status, headers=headers)
 
 
 @web.middleware
@@ -284,6 +265,23 @@ def _guard(tokens: AdminTokens) -> Any:
     return guard
 
 
+def _leaves(value: Mapping[str, object], above: str = "") -> Iterator[tuple[str, str]]:
+    """Dotted path and text of every single value. UsageError for a list, for null, and for a name with a dot."""
+    for name, inner in value.items():
+        path = f"{above}{name}"
+        if "." in name:
+            raise UsageError(f"{name!r}: nest it as in the file", '{"canary": {"weight": 25}}')
+        if isinstance(inner, dict):
+            yield from _leaves(cast("dict[str, object]", inner), f"{path}.")
+        elif isinstance(inner, list) or inner is None:
+            raise UsageError(
+                f"{path}: only single values can be set here",
+                "lists, and what is to be taken out, are edited in the file",
+            )
+        else:
+            yield path, spoken(inner)
+
+
 def _page(name: str, media: str) -> Handler:
     async def page(_: web.Request) -> web.Response:
         text = resources.files("proxy.control").joinpath("web", name).read_text(encoding="utf-8")
@@ -295,62 +293,3 @@ def _page(name: str, media: str) -> Handler:
         return web.Response(text=text, content_type=media, charset="utf-8", headers=headers)
 
     return page
-
-
-async def _body(request: web.Request, allowed: set[str]) -> dict[str, object]:
-    """The JSON object of a request; UsageError names what is wrong with it."""
-    raw = await request.read()
-    if not raw:
-        return {}
-    try:
-        body = json.loads(raw)
-    except ValueError as error:
-        raise UsageError(f"the body is no JSON: {error}") from error
-    if not isinstance(body, dict):
-        raise UsageError("the body must be a JSON object")
-    fields = cast("dict[str, object]", body)
-    unknown = sorted(fields.keys() - allowed)
-    if unknown:
-        raise UsageError(f"unknown field {unknown[0]!r}", f"known are {', '.join(sorted(allowed))}")
-    return fields
-
-
-def _actor(request: web.Request) -> str:
-    return str(request.get("actor", "admin"))
-
-
-def _text(body: Mapping[str, object], name: str, default: str) -> str:
-    value = body.get(name, default)
-    if not isinstance(value, str):
-        raise UsageError(f"{name} must be a string")
-    return value
-
-
-def _weight(value: object) -> str | None:
-    """Percent with at most two decimals, as text for the file; its range is the settings' to check."""
-    if value is None:
-        return None
-    if (
-        isinstance(value, bool)
-        or not isinstance(value, int | float)
-        or not 0 <= value <= 100
-        or round(value, 2) != value
-    ):
-        raise UsageError(
-            f"weight must be a percentage from 0 to 100 with at most two decimals, not {value!r}"
-        )
-    return f"{value:.2f}".rstrip("0").rstrip(".")
-
-
-def _seconds(value: object, default: float = 30.0) -> float:
-    if value is None:
-        return default
-    if isinstance(value, bool) or not isinstance(value, int | float) or not 0 <= value <= 3600:
-        raise UsageError(f"wait_s must be a number of seconds from 0 to 3600, not {value!r}")
-    return float(value)
-
-
-def _integer(value: str, low: int, high: int) -> int:
-    if not value.isdigit() or not low <= int(value) <= high:
-        raise UsageError(f"count must be a whole number from {low} to {high}, not {value!r}")
-    return int(value)

@@ -7,28 +7,26 @@ another primary is a wish like any other: it runs the same safe switch.
 from __future__ import annotations
 
 import asyncio
-import contextlib
 import hashlib
-import os
-import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import structlog
 
-from proxy.control import epochs
+from proxy.control import epochs, filing
 from proxy.control.actual import Actual
+from proxy.control.mirroring import Mirroring
 from proxy.control.status import rollback_of, stage_of
 from proxy.control.switch import Facts, Refusal, preflight, standing
 from proxy.control.switching import Passage, Switching
-from proxy.errors import ConflictError, NotYetError, RefusedError, SettingsError, TurnoutError, UsageError
-from proxy.journal.store import Override
+from proxy.errors import ConflictError, RefusedError, SettingsError, TurnoutError, UsageError
+from proxy.journal.store import HistoryLine, Override
+from proxy.kinds import Kinds
 from proxy.model import Snapshot, Stage
 from proxy.ports import Clock, MirrorControl, Sender
-from proxy.settings import edit
 from proxy.settings.compile import compile_snapshot
-from proxy.settings.load import Settings, load
-from proxy.settings.tree import CannotEditError
+from proxy.settings.load import FROM_FILE, Settings, load
 
 log = structlog.get_logger("control")
 
@@ -37,6 +35,12 @@ PURSUE_AGAIN_S = 60.0
 
 PRIMARY = "primary"
 CANARY_ENABLED = "canary.enabled"
+CANARY_WEIGHT = "canary.weight"
+CANARY_ALWAYS = "canary.always"
+MIRROR_ENABLED = "mirror.enabled"
+SHOWN = (PRIMARY, CANARY_ENABLED, CANARY_WEIGHT, CANARY_ALWAYS, MIRROR_ENABLED)
+"""The settings that have verbs, whose sources are always shown."""
+
 WAIT_S = 30.0
 
 
@@ -56,13 +60,15 @@ class Controller:
         config: Path,
         env: Mapping[str, str],
         settings: Settings,
-        text: str,
         actual: Actual,
         mirror: MirrorControl,
         sender: Sender,
         clock: Clock,
         box: SnapshotBox,
+        mirroring: Mirroring,
+        kinds: Kinds,
     ) -> None:
+        self.kinds = kinds
         self._config = config
         self._env = env
         self._actual = actual
@@ -71,8 +77,9 @@ class Controller:
         self._clock = clock
         self._lock = asyncio.Lock()
         self.box = box
+        self.mirroring = mirroring
         self.settings = settings
-        self.text = text
+        """What is wanted: the file, with the overrides laid over it."""
         self.revision = box.current.revision
         self.faults: list[str] = []
         self.reloads = {"success": 1, "failure": 0}
@@ -82,6 +89,7 @@ class Controller:
         self.on_publish: list[Callable[[Snapshot], None]] = []
         self._pursued_at_s = float("-inf")
         self._wanted_error = ""
+        self._mirror_error = ""
         self.switching = Switching(
             actual=actual,
             mirror=mirror,
@@ -90,7 +98,9 @@ class Controller:
             hold_timeout_s=lambda: self.box.current.limits.hold_timeout_s,
             publish=self.publish,
             secondary=lambda: self.other(self._actual.meta.primary),
+            kinds=kinds,
         )
+        mirroring.bind(self.switching, self.publish)
 
     # -- what is, and what is wanted -----------------------------------------------------------------
 
@@ -108,21 +118,45 @@ class Controller:
         return second if name == first else first
 
     @property
+    def roles(self) -> tuple[str, str]:
+        """Primary and secondary."""
+        return self.primary, self.other(self.primary)
+
+    @property
     def stage(self) -> Stage:
         return stage_of(self.box.current, first_primary=self._actual.meta.first_primary)
 
     @property
+    def text(self) -> str:
+        """The file's text that is in force."""
+        return self.settings.text
+
+    @property
     def wanted_primary(self) -> str:
-        override = self._actual.overrides.get(PRIMARY)
-        return self.settings.primary if override is None else override.value
+        return self.settings.primary
 
     @property
     def is_canary_enabled(self) -> bool:
-        override = self._actual.overrides.get(CANARY_ENABLED)
-        return self.settings.canary_enabled if override is None else override.value == "true"
+        return self.settings.canary_enabled
 
-    def source_of(self, path: str) -> str:
-        return "override" if path in self._actual.overrides else str(self._config)
+    @property
+    def is_mirror_wanted(self) -> bool:
+        return self.settings.shape.mirror.enabled
+
+    def sources(self) -> dict[str, str]:
+        """Where each setting comes from: ``override``, ``environment: NAME``, the file, or ``default``."""
+        found: dict[str, str] = {}
+        for path in dict.fromkeys((*SHOWN, *self._actual.overrides)):
+            origin = self.settings.origin(*path.split("."))
+            found[path] = str(self._config) if origin == FROM_FILE else origin
+        return found
+
+    def overrides(self) -> list[dict[str, str]]:
+        """Each with what the file says in its place."""
+        return [
+            {"path": one.path, "value": one.value, "file": one.file_value}
+            for one in self._actual.overrides.values()
+        ]
 
     @property
     def override_count(self) -> int:
@@ -135,7 +169,10 @@ class Controller:
             found.append(
                 f"primary: {self.wanted_primary} is wanted, {self.primary} is: {self._wanted_error or 'switching'}"
             )
-        if self.is_canary_enabled and self._mirror.unproven():
+        if self.is_mirror_wanted != self.mirroring.is_on:
+            wanted = "on" if self.is_mirror_wanted else "off"
+            found.append(f"mirror: {wanted} is wanted, and not yet so: {self._mirror_error or 'under way'}")
+        if self.mirroring.is_on and self.is_canary_enabled and self._mirror.unproven():
             found.append("canary: waits for `turnout validate` where the mirror did not carry everything")
         found.extend(f"{self._config.name}: {fault}" for fault in self.faults)
         return found
@@ -148,17 +185,23 @@ class Controller:
 
     def publish(self) -> None:
         """Compile settings and actual into the next snapshot; the next request sees it."""
+        if self.settings.overrides != {one.path: one.value for one in self._overrides()}:
+            self.settings, _ = self._in_force(
+                self.text, self._overrides()
+            )  # a switch has just stored its own
         self.revision += 1
-        snapshot = compile_snapshot(
-            self.settings, primary=self.primary, canary_enabled=self.is_canary_enabled, revision=self.revision
-        )
+        snapshot = compile_snapshot(self.settings, primary=self.primary, revision=self.revision)
+        # Whether the mirror runs is actual, too: it starts and ends by a passage of its own.
+        mirror = replace(snapshot.mirror, enabled=self.mirroring.is_on)
+        snapshot = replace(snapshot, mirror=mirror)
         self.box.current = snapshot
         for callback in self.on_publish:
             callback(snapshot)
 
     async def begin(self) -> None:
         """The first snapshot: overrides that have ended while nobody ran go first."""
-        await self._actual.drop_overrides(self._ended_overrides())
+        self.settings, kept = self._in_force(self.text, self._overrides())
+        await self._keep(kept)
         self.publish()
 
     # -- the file ------------------------------------------------------------------------------------
@@ -173,7 +216,7 @@ class Controller:
     async def reload(self, text: str) -> bool:
         """Whether it was accepted."""
         try:
-            settings = load(text, self._env, str(self._config))
+            settings, kept = self._in_force(text, self._overrides())
             self._check_fixed(settings)
         except SettingsError as error:
             self.faults = str(error).splitlines()
@@ -182,55 +225,76 @@ class Controller:
                 "reload_refused", config=str(self._config), fault=str(error), kept=f"revision {self.revision}"
             )
             return False
-        await self._take(settings, text)
+        await self._keep(kept)
+        self._take(settings)
         log.info("reloaded", config=str(self._config), revision=self.revision)
         return True
 
     def _check_fixed(self, settings: Settings) -> None:
         """What a running proxy cannot change yet."""
-        old = self.box.current
         if set(settings.shape.upstreams) != set(self.names):
             raise SettingsError(
                 f"{self._config}: the names of the upstreams cannot change while the proxy runs", "restart it"
             )
-        if settings.shape.mirror.enabled != old.mirror.enabled:
+        if (settings.shape.tls is None) != (self.box.current.tls is None):
             raise SettingsError(
-                f"{self._config}: mirror.enabled cannot change while the proxy runs: not yet",
-                "restart the proxy",
+                f"{self._config}: tls cannot be switched on or off while the proxy runs", "restart it"
             )
 
-    async def _take(self, settings: Settings, text: str) -> None:
-        self.settings, self.text = settings, text
+    def _take(self, settings: Settings) -> None:
+        self.settings = settings
         self.faults = []
         self.reloads["success"] += 1
         self.reloaded_wall_s = self._clock.wall()
-        await self._actual.drop_overrides(self._ended_overrides())
         self.publish()
         self._pursued_at_s = float("-inf")
 
-    def _ended_overrides(self) -> list[str]:
-        """Those whose scalar in the file resolves to something else than when they were made, or to what they say."""
-        now = self._resolved()
-        return [
-            one.path
-            for one in self._actual.overrides.values()
-            if now[one.path] != one.file_value or now[one.path] == one.value
-        ]
+    def _overrides(self) -> list[Override]:
+        return list(self._actual.overrides.values())
 
-    def _resolved(self) -> dict[str, str]:
-        return {PRIMARY: self.settings.primary, CANARY_ENABLED: _yaml(self.settings.canary_enabled)}
+    def _in_force(self, text: str, overrides: list[Override]) -> tuple[Settings, list[Override]]:
+        return filing.in_force(text, self._env, str(self._config), overrides)
+
+    async def _keep(self, overrides: list[Override]) -> None:
+        """The others have ended."""
+        if len(overrides) < len(self._actual.overrides):
+            await self._actual.set_overrides(overrides)
 
     async def pursue(self) -> None:
-        """Run forever: bring the primary to what the file or the environment wants."""
+        """Run forever: bring the mirror and the primary to what the file or the environment wants."""
         while True:
             await asyncio.sleep(0.2)
-            wanted = self.wanted_primary
-            if wanted == self.primary:
-                self._wanted_error = ""
-                continue
-            if self._clock.now() - self._pursued_at_s < PURSUE_AGAIN_S:
-                continue
-            self._pursued_at_s = self._clock.now()
+            is_as_wanted = (
+                self.wanted_primary == self.primary and self.is_mirror_wanted == self.mirroring.is_on
+            )
+            if is_as_wanted:
+                self._wanted_error = self._mirror_error = ""
+            elif self._clock.now() - self._pursued_at_s >= PURSUE_AGAIN_S:
+                self._pursued_at_s = self._clock.now()
+                await self._pursue_mirror()
+                await self._pursue_primary()
+
+    async def _pursue_mirror(self) -> None:
+        if self.is_mirror_wanted == self.mirroring.is_on:
+            return
+        why = f"{self._config.name} asks for it"
+        try:
+            if self.is_mirror_wanted:
+                await self.mirroring.enable()
+            else:
+                await self.mirroring.disable(why, wait_s=WAIT_S)
+        except TurnoutError as error:
+            self._mirror_error = str(error)
+            log.warning(
+                "wanted_not_yet", mirror=self.is_mirror_wanted, error=str(error), again_s=PURSUE_AGAIN_S
+            )
+        else:
+            verb = "mirror enable" if self.mirroring.is_on else "mirror disable"
+            await self._actual.remember("file", verb, "", why)
+
+    async def _pursue_primary(self) -> None:
+        wanted = self.wanted_primary
+        if wanted != self.primary:
             try:
                 await self.switch(
                     wanted, reason=f"{self._config.name} asks for it", actor="file", wait_s=WAIT_S
@@ -269,29 +333,79 @@ class Controller:
                     f"unproven: the mirror did not carry everything under {listed}",
                     "run `turnout validate`; --force sets it all the same, and reads there stay with the primary until then",
                 )
-            text = self.text
-            try:
-                if match is not None:
-                    text = edit.put_always(text, *match)
-                if weight is not None:
-                    text = edit.set_scalar(text, ("canary", "weight"), weight)
-                if enabled is not None:
-                    text = edit.set_scalar(text, ("canary", "enabled"), _yaml(enabled))
-            except CannotEditError as error:
-                raise NotYetError(
-                    f"{error.message}: an override of it is not yet built",
-                    error.hint or f"edit {self._config} by hand",
-                ) from error
-            settings = load(text, self._env, str(self._config))
-            await self._write(text)
-            await self._actual.drop_overrides([CANARY_ENABLED] if enabled is not None else [])
-            await self._take(settings, text)
+            changes: dict[str, str] = {}
+            if weight is not None:
+                changes[CANARY_WEIGHT] = weight
+            if enabled is not None:
+                changes[CANARY_ENABLED] = _yaml(enabled)
             said = [
                 f"enabled {_yaml(enabled)}" if enabled is not None else "",
                 f"weight {weight}" if weight is not None else "",
                 f"{match[0]}: {match[1]}" if match is not None else "",
             ]
-            await self._actual.remember(actor, "canary", ", ".join(filter(None, said)), reason)
+            line = self._actual.line(actor, "canary", ", ".join(filter(None, said)), reason)
+            await self._change(changes, match=match, line=line)
+
+    async def patch(
+        self, changes: Mapping[str, str], *, actor: str, reason: str, if_match: str | None
+    ) -> None:
+        """Any scalars of the routing, in one edit. SettingsError, with nothing changed, where the result would be refused as a file."""
+        async with self._lock:
+            self.check_match(if_match)
+            said = ", ".join(f"{path} {value}" for path, value in changes.items())
+            await self._change(changes, line=self._actual.line(actor, "routing", said, reason))
+
+    async def enable_mirror(self, *, actor: str, reason: str) -> None:
+        """Start to mirror, then say so in the file; a gap stands until a validation."""
+        line = self._actual.line(actor, "mirror enable", "", reason)
+
+        async def say_so() -> None:
+            async with self._lock:
+                await self._change({MIRROR_ENABLED: "true"}, line=line)
+
+        await self.mirroring.enable(say_so)
+
+    async def disable_mirror(self, *, actor: str, reason: str, wait_s: float) -> None:
+        """Drain, mark the gap, take the canary's weight to 0, stop. RefusedError with nothing changed where it cannot be drained."""
+        line = self._actual.line(actor, "mirror disable", "weight 0", reason)
+
+        async def say_so() -> None:
+            async with self._lock:
+                await self._change({MIRROR_ENABLED: "false", CANARY_WEIGHT: "0"}, line=line)
+
+        await self.mirroring.disable(reason, wait_s=wait_s, say_so=say_so)
+
+    async def _change(
+        self,
+        changes: Mapping[str, str],
+        *,
+        line: HistoryLine,
+        match: tuple[str, str] | None = None,
+    ) -> None:
+        """One edit of the file; what it cannot hold becomes overrides, in one transaction with the line of history. Under the lock."""
+        filed = filing.with_changes(self.settings, changes, match)
+        settings, overrides = self._result(filed, changes)
+        if filed.text != self.text:
+            try:
+                await self._write(filed.text)
+            except OSError as error:
+                log.warning(
+                    "file_not_edited", config=str(self._config), error=str(error), instead="overrides"
+                )
+                settings, overrides = self._result(
+                    filing.only_overrides(self.settings, changes, match), changes
+                )
+        await self._actual.set_overrides(overrides, line)
+        self._take(settings)
+
+    def _result(self, filed: filing.Filed, changes: Mapping[str, str]) -> tuple[Settings, list[Override]]:
+        """What would be in force; SettingsError where it would be refused."""
+        base = load(filed.text, self._env, str(self._config))
+        kept = [
+            one for one in self._overrides() if one.path not in changes and one.path not in filed.overrides
+        ]
+        new = [Override(path, value, base.filed(path)) for path, value in filed.overrides.items()]
+        return self._in_force(filed.text, [*kept, *new])
 
     async def facts(self, to: str) -> Facts:
         """What preflight looks at, asked now."""
@@ -309,12 +423,13 @@ class Controller:
             gaps=self._mirror.unproven(),
             dead=self._mirror.dead_keys(),
             in_doubt=0,
+            is_paused=meta.paused is not None,
             validation_age_s=age_s,
         )
 
     async def _trouble(self, upstream: str) -> str:
         try:
-            await epochs.look(self._sender, upstream, timeout_s=1.0)
+            await epochs.look(self._sender, upstream, self.kinds, timeout_s=1.0)
         except TurnoutError as error:
             return str(error)
         return ""
@@ -326,7 +441,7 @@ class Controller:
         if not self.box.current.mirror.enabled:
             return preflight(
                 Facts(to, self.primary, is_mirrored=False, is_primary_up=True, is_secondary_up=True, trouble="",
-                      gaps=(), dead=(), in_doubt=0, validation_age_s=0.0)
+                      gaps=(), dead=(), in_doubt=0, is_paused=False, validation_age_s=0.0)
             )  # fmt: skip
         return standing(preflight(await self.facts(to)), force=force)
 
@@ -422,55 +537,27 @@ class Controller:
     def _switch_overrides(self, to: str) -> list[Override]:
         """Of a switch: the primary, and the canary off; none that says what the file says."""
         wanted = {PRIMARY: to, CANARY_ENABLED: "false"}
-        return [
-            Override(path, wanted[path], said)
-            for path, said in self._resolved().items()
-            if said != wanted[path]
-        ]
+        kept = [one for one in self._overrides() if one.path not in wanted]
+        new = [Override(path, value, self.settings.filed(path)) for path, value in wanted.items()]
+        return [*kept, *(one for one in new if one.value != one.file_value)]
 
     async def _follow_with_file(self, to: str) -> None:
         """Where the file can say it, it says it, and the override goes; a crash in between switches nothing back."""
-        text = self.text
-        for path, value in ((("canary", "enabled"), "false"), ((PRIMARY,), to)):
-            if self._resolved()[".".join(path)] == value:
-                continue
-            with contextlib.suppress(CannotEditError):
-                text = edit.set_scalar(text, path, value)
-        if text == self.text:
-            return
-        try:
-            settings = load(text, self._env, str(self._config))
-            await self._write(text)
-        except TurnoutError as error:
-            log.warning("file_not_edited", config=str(self._config), error=str(error), override="stays")
-            return
-        await self._take(settings, text)
+        changes = {CANARY_ENABLED: "false", PRIMARY: to}
+        filed = filing.with_changes(self.settings, changes, None)
+        if filed.text != self.text:
+            try:
+                settings, overrides = self._result(filed, changes)
+                await self._write(filed.text)
+            except (OSError, TurnoutError) as error:
+                log.warning("file_not_edited", config=str(self._config), error=str(error), override="stays")
+            else:
+                await self._actual.set_overrides(overrides)
+                self.settings = settings
+        self._take(self.settings)
 
     async def _write(self, text: str) -> None:
-        """Whole or not at all; a symbolic link keeps pointing where it did."""
-        try:
-            await asyncio.to_thread(_replace, self._config.resolve(), text)
-        except OSError as error:
-            raise NotYetError(
-                f"{self._config} cannot be written ({error.strerror}), and an override of it is not yet built",
-                "make the file writable, or edit it where it comes from",
-            ) from error
-
-
-def _replace(path: Path, text: str) -> None:
-    mode = path.stat().st_mode & 0o777
-    fd, name = tempfile.mkstemp(dir=path.parent, prefix=f".{path.name}.")
-    try:
-        with os.fdopen(fd, "w", encoding="utf-8", newline="") as file:
-            os.fchmod(file.fileno(), mode)
-            file.write(text)
-            file.flush()
-            os.fsync(file.fileno())
-        Path(name).replace(path)
-    except BaseException:
-        with contextlib.suppress(OSError):
-            Path(name).unlink()
-        raise
+        await filing.write(self._config, text)
 
 
 def _yaml(value: bool | None) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import datetime
 from collections.abc import Callable, Mapping
 from dataclasses import asdict
 
@@ -11,8 +10,11 @@ from prometheus_client.exposition import CONTENT_TYPE_LATEST, generate_latest
 
 from proxy.control import epochs
 from proxy.control.actual import Actual
-from proxy.control.controller import CANARY_ENABLED, PRIMARY, Controller
+from proxy.control.controller import Controller
 from proxy.control.health import HealthChecks
+from proxy.control.letters import Letters
+from proxy.control.operating import Operating
+from proxy.control.told import time_text
 from proxy.control.validations import Validations
 from proxy.errors import TurnoutError
 from proxy.journal.store import HistoryLine
@@ -36,6 +38,8 @@ class Panel:
         actual: Actual,
         mirror: MirrorControl,
         validations: Validations,
+        operating: Operating,
+        letters: Letters,
         health: HealthChecks,
         sender: Sender,
         registry: CollectorRegistry,
@@ -49,6 +53,8 @@ class Panel:
         self._actual = actual
         self._mirror = mirror
         self.validations = validations
+        self.operating = operating
+        self.letters = letters
         self._health = health
         self._sender = sender
         self._registry = registry
@@ -64,7 +70,7 @@ class Panel:
         if not self.controller.box.current.mirror.enabled:
             return ""
         try:
-            await epochs.look(self._sender, self.controller.primary, timeout_s=1.0)
+            await epochs.look(self._sender, self.controller.primary, self.controller.kinds, timeout_s=1.0)
         except TurnoutError as error:
             return str(error)
         if self._must_be_validated and self._mirror.unproven():
@@ -90,6 +96,7 @@ class Panel:
             "upstreams": {
                 upstream.name: {
                     "role": "primary" if upstream.name == controller.primary else "secondary",
+                    "kind": str(controller.kinds.of(upstream.name)),
                     "endpoints": [
                         {"url": endpoint.url, "up": self._health.up.get((upstream.name, endpoint))}
                         for endpoint in upstream.endpoints
@@ -108,26 +115,35 @@ class Panel:
                 "always": [_match_text(match) for match in canary.always],
                 "never": [_match_text(match) for match in canary.never],
             },
-            "sources": {path: controller.source_of(path) for path in (PRIMARY, CANARY_ENABLED)},
+            "sources": controller.sources(),
+            "overrides": controller.overrides(),
             "pending": controller.pending(),
             "mirror": {
                 "enabled": snapshot.mirror.enabled,
                 "writes_held": self._held(),
                 "secondary_trouble": self._mirror.secondary_trouble(),
+                "paused": self._paused(),
                 "unproven": [prefix or "/" for prefix in self._mirror.unproven()],
                 **stats,
             },
-            "validated": _time(self._actual.meta.validated_wall_s)
+            "validated": time_text(self._actual.meta.validated_wall_s)
             if self._actual.meta.validated_wall_s
             else None,
             "routing": {
                 "revision": snapshot.revision,
                 "etag": controller.etag,
                 "faults": list(controller.faults),
-                "reloaded": _time(controller.reloaded_wall_s),
+                "reloaded": time_text(controller.reloaded_wall_s),
             },
             "history": await self.history(20),
         }
+
+    def _paused(self) -> dict[str, object] | None:
+        """Who paused the mirror, when and why; None while it runs."""
+        pause = self._actual.meta.paused
+        if pause is None:
+            return None
+        return {"since": time_text(pause.since_wall_s), "actor": pause.actor, "reason": pause.reason}
 
     def _held(self) -> str:
         """Why writes wait now; empty when they do not."""
@@ -139,28 +155,20 @@ class Panel:
     def mirror(self) -> dict[str, object]:
         return {
             **self.stats(),
+            "enabled": self.controller.box.current.mirror.enabled,
+            "paused": self._paused(),
+            "writes_held": self._held(),
             "secondary_trouble": self._mirror.secondary_trouble(),
             "unproven": [prefix or "/" for prefix in self._mirror.unproven()],
-            "dead": self.dead_letters(),
+            "gaps": [
+                {"prefix": prefix or "/", "since": time_text(since_s), "why": why}
+                for prefix, since_s, why in self._mirror.gaps()
+            ],
+            "dead": self.letters.all(),
         }
 
     def stats(self) -> dict[str, object]:
         return dict(self._mirror.stats())
-
-    def dead_letters(self) -> list[dict[str, object]]:
-        return [
-            {"key": letter.key, "since": _time(letter.since_wall_s), "cause": letter.cause, "detail": letter.detail,
-             "next": f"turnout dead-letters retry {letter.key}"}
-            for letter in self._mirror.dead_letters()
-        ]  # fmt: skip
-
-    async def retry(self, key: str, actor: str) -> None:
-        await self._mirror.retry(key)
-        await self._actual.remember(actor, "dead-letter retry", key)
-
-    async def drop(self, key: str, reason: str, actor: str) -> None:
-        await self._mirror.drop(key, reason)
-        await self._actual.remember(actor, "dead-letter drop", key, reason)
 
     def explain(
         self, method: str, target: str, headers: Mapping[str, str], client_ip: str
@@ -176,15 +184,9 @@ def _match_text(match: Match) -> str:
 def _line(line: HistoryLine) -> dict[str, object]:
     return {
         "id": line.id,
-        "time": _time(line.wall_s),
+        "time": time_text(line.wall_s),
         "actor": line.actor,
         "verb": line.verb,
         "detail": line.detail,
         "reason": line.reason,
     }
-
-
-def _time(wall_s: float) -> str:
-    """RFC 3339, UTC, to the millisecond."""
-    moment = datetime.datetime.fromtimestamp(wall_s, datetime.UTC)
-    return moment.isoformat(timespec="milliseconds").replace("+00:00", "Z")

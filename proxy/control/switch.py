@@ -66,6 +66,7 @@ class Facts:
     gaps: tuple[str, ...]
     dead: tuple[str, ...]
     in_doubt: int
+    is_paused: bool
     validation_age_s: float | None
     """Since the last validation that found equal began; None: never."""
 
@@ -85,6 +86,13 @@ def preflight(facts: Facts) -> list[Refusal]:
             Refusal(
                 "the mirror is off: the other upstream lacks what was written since",
                 "set mirror.enabled: true, then `turnout validate`",
+            )
+        )
+    if facts.is_paused:
+        found.append(
+            Refusal(
+                "the mirror is paused: what was written since waits in the journal",
+                "run `turnout mirror resume`, and let it drain",
             )
         )
     if not facts.is_primary_up:

@@ -10,8 +10,10 @@ import structlog
 
 from proxy.control.actual import Actual
 from proxy.control.switching import Passage, Switching
-from proxy.errors import RefusedError, TurnoutError
+from proxy.errors import NotYetError, RefusedError, TurnoutError
+from proxy.kinds import Kinds
 from proxy.ports import Clock, Validator
+from proxy.tls import Secure
 
 log = structlog.get_logger("control")
 
@@ -55,16 +57,22 @@ class Validations:
         clock: Clock,
         url_of: Callable[[str], str],
         secondary: Callable[[], str],
+        secure: Callable[[], Mapping[str, Secure]],
         clear_gaps: Callable[[float], int],
+        is_mirror_on: Callable[[], bool],
         token: str,
+        kinds: Kinds,
     ) -> None:
+        self._kinds = kinds
         self._actual = actual
         self._switching = switching
         self._validator = validator
         self._clock = clock
         self._url_of = url_of
         self._secondary = secondary
+        self._secure = secure
         self._clear_gaps = clear_gaps
+        self._is_mirror_on = is_mirror_on
         self._token = token
         self._task: asyncio.Task[None] | None = None
         self.runs: list[Run] = []
@@ -75,9 +83,27 @@ class Validations:
             raise RefusedError(
                 "this proxy was started without the tools that compare", "start it with `turnout proxy`"
             )
+        if not self._is_mirror_on():
+            raise RefusedError(
+                "the mirror is off: what is equal now need not be so a moment later",
+                "run `turnout mirror enable` first",
+            )
+        if self._actual.meta.paused is not None:
+            raise RefusedError(
+                "the mirror is paused: the secondary lacks what was written since",
+                "run `turnout mirror resume` first",
+            )
         if self._task is not None and not self._task.done():
             raise RefusedError(
                 f"validation {self.runs[-1].id} is running", "wait for it: GET /api/v1/validations"
+            )
+        plain = [
+            name for name in (self._actual.meta.primary, self._secondary()) if self._kinds.is_plain(name)
+        ]
+        if plain:
+            raise NotYetError(
+                f"a validation of {' and '.join(plain)} is not yet built: a plain upstream cannot say what it holds",
+                "compare the two by hand; docs/guarantees.md says what a plain upstream gets",
             )
         number = self.runs[-1].id + 1 if self.runs else 1
         run = Run(number, self._clock.wall())
@@ -119,6 +145,7 @@ class Validations:
             self._url_of(self._secondary()),
             token=self._token,
             epoch=f"{meta.epoch} {meta.journal_id}",
+            secure=self._secure(),
         )
         if run.report.get("equal") is True:
             await self._actual.validated(run.began_wall_s)

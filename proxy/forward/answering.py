@@ -158,8 +158,7 @@ class Answering:
         """101: from here on bytes go both ways, those that came early first."""
         connection, client = self.upstream, self.client
         assert connection is not None
-        wanted = self.head.fields.upgrade
-        if client is None or wanted != b"websocket" or head.upgrade != wanted:
+        if client is None or head.upgrade != b"websocket" or not self.head.wants_websocket:
             connection.abort()
             self.on_upstream_failed(
                 "protocol", "101 to a request that asked for something else", is_untouched=False
@@ -172,7 +171,9 @@ class Answering:
         tunnel = Tunnel(client.transport, connection.transport, self._on_tunnel_end)
         connection.exchange = None
         self.upstream = None
-        client.write(response_head(head, self._tail(head.is_http11, has_date=True) + upgrade_lines(wanted)))
+        client.write(
+            response_head(head, self._tail(head.is_http11, has_date=True) + upgrade_lines(head.upgrade))
+        )
         if early:
             client.write(early)
         from_client = client.start_tunnel(tunnel)

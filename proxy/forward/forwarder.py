@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import os
+import ssl
 from email.utils import formatdate
 from itertools import count
 
 from proxy.forward import respond
 from proxy.forward.answering import Answering
-from proxy.forward.listener import ClientConnection
+from proxy.forward.listener import LINGER_S, ClientConnection
 from proxy.forward.mirrored import HeldWrite, MirroredWrite
 from proxy.forward.pipeline import Exchange
 from proxy.forward.pool import Pools
@@ -53,6 +54,8 @@ class Forwarder:
         self.traffic = self.metrics.traffic
         self._errors = self.metrics.counter("turnout_upstream_errors_total")
         self.tick = Tick(clock.now())
+        self.proto = b"http"
+        """What clients speak: the value of X-Forwarded-Proto."""
         self.pools = Pools(self.tick)
         self._request_ids = count(1)
         self._id_prefix = f"X-Request-Id: {os.urandom(8).hex()}".encode()
@@ -73,11 +76,25 @@ class Forwarder:
 
     # -- starting and stopping ----------------------------------------------------------------------
 
-    async def start(self, host: str, port: int) -> int:
+    async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen; returns the real port. OSError where that cannot be."""
         loop = asyncio.get_running_loop()
         self._on_tick()
-        self._server = await loop.create_server(lambda: ClientConnection(self), host, port, backlog=BACKLOG)
+        if tls is None:
+            self._server = await loop.create_server(
+                lambda: ClientConnection(self), host, port, backlog=BACKLOG
+            )
+        else:
+            self.proto = b"https"
+            self._server = await loop.create_server(
+                lambda: ClientConnection(self),
+                host,
+                port,
+                backlog=BACKLOG,
+                ssl=tls,
+                ssl_handshake_timeout=self.snapshots.current.limits.header_timeout_s,
+                ssl_shutdown_timeout=LINGER_S,
+            )
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self, grace_s: float = SHUTDOWN_S_MAX) -> None:
@@ -163,6 +180,15 @@ class Forwarder:
             place = place_of(decision.route, head.path)
             return MirroredWrite(self, client, head, snapshot, decision, place)
         return Exchange(self, client, head, snapshot, decision)
+
+    def writes_under_way(self) -> int:
+        """Writes that an upstream may have a byte of, and whose answer is not there yet."""
+        exchanges = [connection.exchange for connection in self.connections]
+        return sum(
+            exchange.decision.is_write and not isinstance(exchange, HeldWrite)
+            for exchange in (*exchanges, *self.detached)
+            if exchange is not None
+        )
 
     def _is_forbidden(self, path: str) -> bool:
         """/_turnout in any spelling that an upstream could take for it."""

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, cast
 from proxy.forward import respond
 from proxy.forward.peers import client_of, is_trusted
 from proxy.forward.respond import Problem
-from proxy.forward.sockets import keep_alive, pause, reset, resume
+from proxy.forward.sockets import can_half_close, keep_alive, pause, reset, resume
 from proxy.limits import BUFFER_HIGH_BYTES, BUFFER_LOW_BYTES, PIPELINED_BYTES_MAX
 from proxy.wire.body import ChunkedFramer, Framer, LengthFramer
 from proxy.wire.fault import WireFault
@@ -108,7 +108,7 @@ class ClientConnection(asyncio.Protocol):
         if self.tunnel is not None:
             return self.tunnel.client_ended()
         exchange = self.exchange
-        if exchange is not None and self._framer is None and self.is_open:
+        if exchange is not None and self._framer is None and self.is_open and can_half_close(self.transport):
             return True  # it may still read: the answer goes out before the connection ends
         if exchange is not None:
             self.exchange = None
@@ -242,9 +242,9 @@ class ClientConnection(asyncio.Protocol):
         try:
             used = framer.feed(data, pieces)
         except WireFault as fault:
-            self._framer = None
-            if exchange is not None:
+            if exchange is not None:  # with the framer in place: the request is not whole, so the end lingers
                 exchange.on_client_fault(respond.refused(fault.status, fault.detail))
+            self._framer = None
             return
         if framer.is_done:
             self._framer = None
@@ -270,6 +270,7 @@ class ClientConnection(asyncio.Protocol):
         lines = forwarded(
             parsed,
             self._peer_ip.encode("latin-1"),
+            proto=self._forwarder.proto,
             host=parsed.host if head.authority is None else head.authority,
             is_trusted=self._trusted[1],
             is_http11=head.is_http11,
@@ -334,7 +335,8 @@ class ClientConnection(asyncio.Protocol):
         self._framer = None
         if not self.is_open:
             return
-        if is_request_whole or self._has_ended:
+        if is_request_whole or self._has_ended or not can_half_close(self.transport):
+            # (Closing TLS lingers by itself: it says so, and reads until the client has said the same.)
             self.is_open = False
             self.transport.close()
             return

@@ -15,6 +15,10 @@ class NoMirror:
 
     is_fenced = False
 
+    def __init__(self, headers: Callable[[], bytes] | None = None) -> None:
+        """``headers``: those of writes, where the upstreams know an epoch; an upstream that never did gets none."""
+        self._headers = headers
+
     def hold(self, resume: Done) -> Callable[[], None]:
         raise _unreachable()
 
@@ -25,7 +29,7 @@ class NoMirror:
         raise _unreachable()
 
     def write_headers(self) -> bytes:
-        return b""
+        return b"" if self._headers is None else self._headers()
 
     def accepted(self, seq: int, answer: PrimaryAnswer, durable: Done) -> None:
         raise _unreachable()

@@ -143,7 +143,7 @@ class Exchange(Answering):
             tail = client.forwarded(head) + tail
         if not section.has_request_id:
             tail += self.forwarder.request_id()
-        if section.upgrade == b"websocket":
+        if section.upgrade and head.wants_websocket:
             tail += upgrade_lines(b"websocket")
         first = request_head(head, tail, connection.pool.host)
         if self.pending or section.is_chunked:

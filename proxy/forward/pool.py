@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from typing import Protocol
 
+from proxy.errors import UsageError
 from proxy.forward.sockets import Tick
 from proxy.forward.upstream import UpstreamConnection
 from proxy.limits import POOL_IDLE_PER_ENDPOINT_MAX, POOL_IDLE_S_MAX
 from proxy.model import Endpoint, Snapshot, Upstream
+from proxy.tls import secure_for
 
 BACK_OFF_S_MIN = 0.1
 BACK_OFF_S_MAX = 2.0
@@ -20,7 +23,7 @@ class Caller(Protocol):
     def on_dialed(self, connection: UpstreamConnection) -> None: ...
 
     def on_dial_failed(self, kind: str, detail: str) -> None:
-        """``kind`` is connect or timeout. No byte was sent."""
+        """``kind`` is connect, tls or timeout. No byte was sent."""
         ...
 
 
@@ -146,11 +149,20 @@ class UpstreamPool:
             connection = UpstreamConnection(pool)
             try:
                 async with asyncio.timeout(self.connect_timeout_s):
+                    context, name = secure_for(self.upstream, endpoint) or (None, None)
                     await self._loop.create_connection(
-                        lambda made=connection: made, endpoint.host, endpoint.port
+                        lambda made=connection: made,
+                        endpoint.host,
+                        endpoint.port,
+                        ssl=context,
+                        server_hostname=name,
                     )
             except TimeoutError:
                 kind, detail = "timeout", f"no connection to {endpoint} within {self.connect_timeout_s:g} s"
+            except ssl.SSLError as error:
+                kind, detail = "tls", f"{endpoint}: {error.strerror or error}"
+            except UsageError as error:
+                kind, detail = "tls", error.message
             except OSError as error:
                 kind, detail = "connect", f"{endpoint}: {error.strerror or error}"
             else:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from typing import TYPE_CHECKING, Protocol, cast
 
-from proxy.forward.sockets import keep_alive, pause, resume
+from proxy.forward.sockets import is_tls_cut, keep_alive, pause, resume
 from proxy.limits import BUFFER_HIGH_BYTES, BUFFER_LOW_BYTES, HEAD_BYTES_DEFAULT
 from proxy.wire.body import ChunkedFramer, CloseFramer, Framer, LengthFramer
 from proxy.wire.fault import WireFault
@@ -55,7 +55,7 @@ class UpstreamConnection(asyncio.Protocol):
     """Carries one exchange at a time."""
 
     __slots__ = (
-        "_buffer", "_framer", "_interims", "_is_paused", "_is_reusable", "exchange", "has_answered", "idle_since_s", "is_idle", "is_open",
+        "_buffer", "_framer", "_has_ended", "_interims", "_is_paused", "_is_reusable", "exchange", "has_answered", "idle_since_s", "is_idle", "is_open",
         "is_reused", "pool", "transport", "tunnel",
     )  # fmt: skip
 
@@ -67,6 +67,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.is_open = False
         self.is_idle = False
         self.idle_since_s = 0.0
+        self._has_ended = False
+        """The endpoint has said that it sends nothing more."""
         self.is_reused = False
         """It has carried an exchange before: the endpoint may close it at any moment."""
         self.tunnel: Tunnel | None = None
@@ -144,6 +146,8 @@ class UpstreamConnection(asyncio.Protocol):
     def eof_received(self) -> bool:
         if self.tunnel is not None:
             return self.tunnel.upstream_ended()
+        # RFC 9112 section 9.8: without TLS's own end, a body that ends by close may have been cut by anybody.
+        self._has_ended = not is_tls_cut(self.transport)
         return False
 
     def connection_lost(self, exc: Exception | None) -> None:
@@ -156,7 +160,7 @@ class UpstreamConnection(asyncio.Protocol):
         if exchange is None:
             return
         exchange.upstream = None
-        if isinstance(self._framer, CloseFramer) and exc is None:
+        if isinstance(self._framer, CloseFramer) and exc is None and self._has_ended:
             exchange.on_pieces([], True, b"")
         else:
             detail = str(exc) if exc is not None else "it closed the connection"
@@ -187,6 +191,8 @@ class UpstreamConnection(asyncio.Protocol):
                     raise WireFault(502, f"a head of more than {HEAD_BYTES_DEFAULT} bytes")
                 self._buffer = data
                 return
+            if end > HEAD_BYTES_DEFAULT:
+                raise WireFault(502, f"a head of more than {HEAD_BYTES_DEFAULT} bytes")
             line_end = data.find(b"\r\n")
             head = ResponseHead(data[:line_end], data[line_end + 2 : end + 2])
             if head.status >= 200:

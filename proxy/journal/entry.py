@@ -45,6 +45,8 @@ class EntryEvent(StrEnum):
     VOID_DONE = "void-done"
     VOID_NEVER = "void-never"
     SETTLED = "settled"
+    GIVEN_UP = "given-up"
+    """The primary is dead, and the move goes on without it: settled from the journal, or named as lost."""
 
 
 TRANSITIONS: dict[EntryState, dict[EntryEvent, EntryState]] = {
@@ -57,8 +59,12 @@ TRANSITIONS: dict[EntryState, dict[EntryEvent, EntryState]] = {
     EntryState.DOUBT: {
         EntryEvent.VOID_DONE: EntryState.ACCEPTED,
         EntryEvent.VOID_NEVER: EntryState.ENDED,
+        EntryEvent.GIVEN_UP: EntryState.ENDED,
     },
-    EntryState.ACCEPTED: {EntryEvent.SETTLED: EntryState.SETTLED},
+    EntryState.ACCEPTED: {
+        EntryEvent.SETTLED: EntryState.SETTLED,
+        EntryEvent.GIVEN_UP: EntryState.ENDED,
+    },
     EntryState.SETTLED: {},
     EntryState.ENDED: {},
 }

@@ -22,17 +22,17 @@ import shutil
 import sqlite3
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
+import msgspec
 import structlog
 
 from proxy.errors import JournalError, JournalFullError, TurnoutError
 from proxy.journal.entry import Entry, EntryState
-from proxy.journal.store import DeadLetter, GapMark, JournalMeta, Override, Recovered
+from proxy.journal.formats import FORMAT, upgrade
+from proxy.journal.store import DeadLetter, GapMark, JournalMeta, Override, Pause, Recovered, Returning
 from proxy.limits import JOURNAL_BATCH_MAX, JOURNAL_RESERVE_BYTES
 from proxy.ports import Done
 
@@ -40,10 +40,6 @@ T = TypeVar("T")
 
 log = structlog.get_logger("journal")
 
-FORMATS = {1: "001_schema.sql", 3: "003_marks.sql"}
-"""The file that leads to each format from the one before it."""
-
-FORMAT = max(FORMATS)
 SEQ_BLOCK = 10_000
 """Seqs are reserved on disk in blocks, so that none is given twice although settled rows are deleted."""
 
@@ -90,6 +86,7 @@ class SqliteJournal:
         self._queue: queue.SimpleQueue[tuple[str, Any, Any] | None] = queue.SimpleQueue()
         self._lazy_seqs: list[int] = []
         self._lazy_totals: dict[str, int] = {}
+        self._lazy_done: list[Done] = []
         self._lazy_lock = threading.Lock()
         self.fsync_observe: Callable[[float], None] = _ignore_duration
         folder.mkdir(parents=True, exist_ok=True)
@@ -123,12 +120,16 @@ class SqliteJournal:
     def outcome(self, entry: Entry, done: Done) -> None:
         self._queue.put(("outcome", entry, done))
 
-    def ended(self, seqs: Sequence[int], totals: dict[str, int] | None = None) -> None:
+    def ended(
+        self, seqs: Sequence[int], totals: dict[str, int] | None = None, done: Done | None = None
+    ) -> None:
         with self._lazy_lock:
             was_empty = not self._lazy_seqs and not self._lazy_totals
             self._lazy_seqs.extend(seqs)
             for name, count in (totals or {}).items():
                 self._lazy_totals[name] = self._lazy_totals.get(name, 0) + count
+            if done is not None:
+                self._lazy_done.append(done)
         if was_empty:
             self._loop.call_later(LAZY_S_MAX, self._queue.put, ("lazy", None, None))
 
@@ -204,6 +205,7 @@ class SqliteJournal:
         with self._lazy_lock:
             seqs, self._lazy_seqs = self._lazy_seqs, []
             totals, self._lazy_totals = self._lazy_totals, {}
+            dones, self._lazy_done = self._lazy_done, []
         if batch.intents and self._is_low():
             full = JournalFullError(
                 "the journal's disk is nearly full: no new writes", f"free space below {self._folder}"
@@ -212,6 +214,7 @@ class SqliteJournal:
             batch.intents = []
         try:
             self._write(batch, seqs, totals)
+            batch.callbacks.extend((done, None) for done in dones)
         except sqlite3.Error as error:
             self._rollback()
             if _is_sync_failure(error):
@@ -220,6 +223,7 @@ class SqliteJournal:
                 raise
             with self._lazy_lock:
                 self._lazy_seqs[:0] = seqs
+                self._lazy_done[:0] = dones
                 for name, count in totals.items():
                     self._lazy_totals[name] = self._lazy_totals.get(name, 0) + count
             self._commit_apart(batch, error)
@@ -516,9 +520,9 @@ def _open(path: Path) -> sqlite3.Connection:
         if version > FORMAT:
             raise JournalError(
                 f"the journal {path} has format {version}, this version reads up to {FORMAT}",
-                "use the version that wrote it, or a newer one",
+                "use the version that wrote it",
             )
-        _bring_up(db, version)
+        upgrade(db, version)
     except sqlite3.OperationalError as error:
         raise JournalError(
             f"the journal {path} cannot be opened: {error}", "look at the folder's rights and free space"
@@ -526,38 +530,6 @@ def _open(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         raise _corrupt(path, error) from error
     return db
-
-
-def _bring_up(db: sqlite3.Connection, version: int) -> None:
-    """From the format on disk to the present one, each step whole or not at all."""
-    for number, name in sorted(FORMATS.items()):
-        if number <= version:
-            continue
-        schema = resources.files("proxy.journal").joinpath(f"sql/{name}").read_text()
-        if number == 1:
-            _create(db, schema)
-        else:
-            db.executescript(f"begin immediate; {schema} pragma user_version={number}; commit;")
-
-
-def _create(db: sqlite3.Connection, schema: str) -> None:
-    db.executescript(f"begin; {schema}; commit;")
-    values = {
-        "journal_id": uuid.uuid4().hex,
-        "seq_ceiling": "0",
-        "primary": "",
-        "first_primary": "",
-        "epoch": "0",
-        "burned": "0",
-        "validated": "0",
-        "versioned": "[]",
-        "totals": "{}",
-        "since": str(time.time()),
-    }
-    db.execute("begin immediate")
-    db.executemany("insert into meta (name, value) values (?, ?)", list(values.items()))
-    db.execute("pragma user_version=1")
-    db.execute("commit")
 
 
 def _recover(db: sqlite3.Connection) -> Recovered:
@@ -572,6 +544,8 @@ def _recover(db: sqlite3.Connection) -> Recovered:
         versioned=frozenset(json.loads(raw["versioned"])),
         totals=json.loads(raw["totals"]),
         since_wall_s=float(raw["since"]),
+        paused=msgspec.json.decode(raw["paused"], type=Pause) if raw["paused"] else None,
+        returning=msgspec.json.decode(raw["returning"], type=Returning) if raw["returning"] else None,
     )
     columns = "seq, method, target, headers, key, prefix, born, state, status, version, base, writes, marks"
     entries = [
@@ -594,7 +568,10 @@ def _recover(db: sqlite3.Connection) -> Recovered:
     ]
     gaps = [GapMark(*row) for row in db.execute("select id, prefix, since, why from gaps order by id")]
     dead = [
-        DeadLetter(*row) for row in db.execute("select key, since, cause, detail from dead order by since")
+        DeadLetter(*row)
+        for row in db.execute(
+            "select key, since, cause, detail, answer_status, answer_body from dead order by since"
+        )
     ]
     overrides = [Override(*row) for row in db.execute("select path, value, file_value from overrides")]
     return Recovered(meta, int(raw["seq_ceiling"]) + 1, entries, gaps, dead, overrides)

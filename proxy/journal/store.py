@@ -37,6 +37,10 @@ class DeadLetter:
     since_wall_s: float
     cause: str
     detail: str
+    answer_status: int = 0
+    """What the secondary answered to the repair; 0 where it was not asked."""
+    answer_body: bytes | None = None
+    """Its beginning, limits.DEAD_ANSWER_BYTES_MAX at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,6 +62,30 @@ class HistoryLine:
     id: int = 0
 
 
+@dataclass(frozen=True, slots=True)
+class Pause:
+    """An operator's word that nothing is to be sent to the secondary; entries are journaled all the same."""
+
+    since_wall_s: float
+    actor: str
+    reason: str
+
+
+@dataclass(frozen=True, slots=True)
+class Returning:
+    """What must happen before an upstream that was left behind dead is mirrored to (DESIGN section 5, "Primary dead").
+
+    ``keys`` could not be settled from the journal; ``doubts`` are the request ids that it is asked about (void) when it returns.
+    """
+
+    upstream: str
+    since_wall_s: float
+    epoch: int
+    """The epoch in which it was left."""
+    keys: tuple[str, ...]
+    doubts: tuple[int, ...]
+
+
 @dataclass(slots=True)
 class JournalMeta:
     """What is actual: kept in the journal, believed over everything else."""
@@ -76,6 +104,8 @@ class JournalMeta:
     totals: dict[str, int] = field(default_factory=dict[str, int])
     """Writes since ``since_wall_s``: accepted, replayed, repaired, rejected, dead."""
     since_wall_s: float = 0.0
+    paused: Pause | None = None
+    returning: Returning | None = None
 
 
 @dataclass(slots=True)
@@ -102,8 +132,10 @@ class JournalStore(Protocol):
         """The accepted (or in doubt) entry with its key, version, base and bodies. Durable before ``done(None)``."""
         ...
 
-    def ended(self, seqs: Sequence[int], totals: dict[str, int] | None = None) -> None:
-        """Settled or ended entries go; ``totals`` are added to the meta totals. Lazy."""
+    def ended(
+        self, seqs: Sequence[int], totals: dict[str, int] | None = None, done: Done | None = None
+    ) -> None:
+        """Settled or ended entries go; ``totals`` are added to the meta totals. Lazy; ``done(None)`` once it is on disk."""
         ...
 
     async def bodies(self, seq: int) -> tuple[bytes | None, bytes | None]:
@@ -114,6 +146,8 @@ class JournalStore(Protocol):
         """Run ``work`` in the writer, in its turn, in one durable transaction."""
         ...
 
-    def size_bytes(self) -> int: ...
+    def size_bytes(self) -> int:
+        """On disk, the write-ahead log included. Pages that settled entries left free are used again, not given back."""
+        ...
 
     async def close(self) -> None: ...

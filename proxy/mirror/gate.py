@@ -139,6 +139,7 @@ class Gate:
             was_given_up = self._not_durable.pop(seq)
             if error is not None:
                 self._lanes.ended(seq, EntryEvent.NEVER_SENT)
+                self._lanes.end_durable((seq,))
                 self._state.settled(seq)
             elif was_given_up:
                 self._end(seq, EntryEvent.NEVER_SENT)
@@ -196,6 +197,7 @@ class Gate:
             else:
                 self._lanes.accepted(seq)
                 self._journal.ended((), self._state.stats.add("accepted"))
+                self._state.accepted_rate.add(self._clock.now(), 1)
                 self._keep_bounded(entry)
             hit("outcome-durable")
             self._wake()
@@ -219,7 +221,7 @@ class Gate:
 
     def _end(self, seq: int, event: EntryEvent, totals: dict[str, int] | None = None) -> None:
         self._lanes.ended(seq, event)
-        self._journal.ended((seq,), totals)
+        self._journal.ended((seq,), totals, lambda _: self._lanes.end_durable((seq,)))
         self._state.settled(seq)
 
     def _accepted_without_key(self, entry: Entry, durable: Done) -> None:

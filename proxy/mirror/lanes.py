@@ -11,11 +11,10 @@ Rules, by the names that docs/mirror.md and the tests use:
 - **dead-waits**: a dead key starts nothing until a person says so; all others go on.
 - **collapse**: beyond the bound on bodies, a lane's waiting entries become one mark that stands for them.
 - **barrier**: an entry counts from its intent until it is settled.
-- **overlap-plain**: where an upstream is plain, writes of one key that overlapped at the primary settle by repair, never by replay.
-- **late-look**: where an upstream is plain, a key that saw a doubtful request settles only by an equal look that began
-  ``limits.response_timeout`` after its last one.
+- **asked-until-durable**: a start asks the primary after each entry that it finds without an outcome, so the primary may forget
+  none whose outcome or end is not on disk yet.
 
-Writes without a key have rules of their own: proxy/mirror/sweeps.py.
+Rules for writes without a key are in proxy/mirror/sweeps.py, those for plain upstreams in plain.py.
 """
 
 from __future__ import annotations
@@ -40,7 +39,7 @@ from proxy.mirror.lane import (
     next_command,
 )
 from proxy.mirror.overlap import Overlaps
-from proxy.mirror.sweeps import Sweep, Sweeps, keys_at_begin, overlapping
+from proxy.mirror.sweeps import Sweep, Sweeps, index, keys_at_begin, overlapping, unindex
 
 __all__ = ["Command", "Gap", "Lane", "Lanes", "List", "Repair", "Replay", "Settled", "Void", "backoff_s"]
 
@@ -56,6 +55,8 @@ class Lanes:
         """Bodies that the journal keeps for unsettled entries."""
         self._open: dict[int, None] = {}
         """Seqs without a durable outcome, in order."""
+        self._asked: dict[int, None] = {}
+        """Seqs that a start might find without an outcome, in order: the primary must remember what became of them."""
         self._writes = 0
         self.is_paused = False
         """An operator's pause: entries are journaled, nothing is sent."""
@@ -89,7 +90,8 @@ class Lanes:
         self.entries[entry.seq] = entry
         self._writes += entry.writes
         self._open[entry.seq] = None
-        self._index(entry)
+        self._asked[entry.seq] = None
+        index(self.by_prefix, entry)
         if entry.marks:
             self.sweeps.marked[entry.seq] = entry
         elif entry.key is not None:
@@ -105,7 +107,7 @@ class Lanes:
         entry = self.entries[seq]
         if prefix not in entry.marks:
             entry.marks = (*entry.marks, prefix)
-            self._index(entry)
+            index(self.by_prefix, entry)
         self.sweeps.unnamed.pop(seq, None)
         self.sweeps.marked[seq] = entry
         self.sweeps.marked = dict(sorted(self.sweeps.marked.items()))
@@ -115,6 +117,7 @@ class Lanes:
         entry = self.entries[seq]
         entry.state = after(entry.state, EntryEvent.ACCEPTED)
         del self._open[seq]
+        self._asked.pop(seq, None)
         entry.kept_bytes = len(entry.request_body or b"") + len(entry.answer_body or b"")
         self.body_bytes += entry.kept_bytes
         self._place(entry)
@@ -141,6 +144,7 @@ class Lanes:
             self._doubts[entry.seq] = now_s
         else:
             del self._open[entry.seq]
+            del self._asked[entry.seq]
             self._place(entry)
         # What the process before had sent may still arrive.
         if entry.key is not None and entry.key in self.lanes:
@@ -157,11 +161,12 @@ class Lanes:
     # -- events of the driver --------------------------------------------------------------------
 
     def voided_done(self, seq: int, key: str, version: int | None) -> None:
-        """The primary did it; only a repair may settle it, for the answer is not known."""
+        """The primary did it, and the journal says so; only a repair may settle it, for the answer is not known."""
         entry = self.entries[seq]
         self._voiding.discard(seq)
         entry.state = after(entry.state, EntryEvent.VOID_DONE)
         self._open.pop(seq, None)
+        self._asked.pop(seq, None)
         if entry.key is None:
             entry.key = key or None
         entry.version = version
@@ -186,6 +191,11 @@ class Lanes:
         entry = self.entries[seq]
         entry.state = after(entry.state, EntryEvent.VOID_NEVER)
         self._forget(entry)
+
+    def end_durable(self, seqs: Iterable[int]) -> None:
+        """The journal has forgotten these: nobody will ask the primary after them any more (**asked-until-durable**)."""
+        for seq in seqs:
+            self._asked.pop(seq, None)
 
     def void_failed(self, seq: int, now_s: float, failures: int) -> None:
         """The primary could not be asked; ask again later."""
@@ -376,15 +386,14 @@ class Lanes:
         return len(self._doubts) + len(self._voiding)
 
     def lowest_open(self) -> int | None:
-        """The lowest seq whose outcome is not durable: what ``Turnout-Request: …; open=`` says."""
-        return next(iter(self._open), None)
+        """The lowest seq whose outcome or end is not durable: what ``Turnout-Request: …; open=`` says (asked-until-durable)."""
+        return next(iter(self._asked), None)
 
     def dead_lanes(self) -> list[Lane]:
         return [self.lanes[key] for key in self._dead]
 
     def is_idle(self) -> bool:
-        """Drained: nothing unsettled but dead keys."""
-        return self.unsettled_writes() == 0
+        return self.unsettled_writes() == 0  # drained: nothing unsettled but dead keys
 
     def is_key_settled(self, key: str) -> bool:
         """For a reader: nothing of the key's own is under way, and no mark lies over it (barrier)."""
@@ -431,10 +440,9 @@ class Lanes:
         return lane is not None and lane.is_dead and entry.state is EntryState.ACCEPTED
 
     def _lane(self, key: str) -> Lane:
-        lane = self.lanes.get(key)
-        if lane is None:
-            lane = self.lanes[key] = Lane(key)
-        return lane
+        if key not in self.lanes:
+            self.lanes[key] = Lane(key)
+        return self.lanes[key]
 
     def _place(self, entry: Entry) -> None:
         """Where an accepted entry goes on: its key's lane, a sweep, a replay without a lane, or a gap mark."""
@@ -550,11 +558,7 @@ class Lanes:
         del self.entries[entry.seq]
         self._writes -= entry.writes
         self._open.pop(entry.seq, None)
-        for prefix in (entry.prefix, *entry.marks):
-            under = self.by_prefix.get(prefix, {})
-            under.pop(entry.seq, None)
-            if not under:
-                self.by_prefix.pop(prefix, None)
+        unindex(self.by_prefix, entry)
         if entry.seq in self.sweeps.marked:
             self._unmark(entry)
             return
@@ -565,10 +569,6 @@ class Lanes:
                 lane.entries.pop(entry.seq, None)
                 if lane.is_empty:
                     del self.lanes[entry.key]
-
-    def _index(self, entry: Entry) -> None:
-        for prefix in (entry.prefix, *entry.marks):
-            self.by_prefix.setdefault(prefix, {})[entry.seq] = None
 
     def _unmark(self, entry: Entry) -> None:
         """It is over: what waited for it may go on."""

@@ -5,9 +5,11 @@ A plain secondary has no numbers to refuse an old message by. Rules, by the name
 - **presumed-done**: what is in doubt at a plain primary counts as done; its key, or its collection, is repaired.
 - **same-difference**: a secondary that takes a repair MIRROR_SAME_DIFFERENCE_MAX times and stays different makes a dead letter.
 - **stray-mended**: a record made under another id than it was asked for is repaired away; the key that was meant is a dead letter.
-- **never-plain-again**: an upstream that was versioned once is never taken for plain (proxy/mirror/state.py, proxy/control/kinds.py).
+- **never-plain-again**: an upstream that was versioned once is never taken for plain (proxy/kinds.py).
 
-What was sent and had no answer is waited out before a look settles: late-look, in proxy/mirror/lanes.py.
+- **late-look**: a key that saw a doubtful request settles only by an equal look that began ``limits.response_timeout`` after its
+  last one (Lane.look_from_s).
+- **overlap-plain**: writes of one key that overlapped at the primary settle by repair, never by replay (proxy/mirror/overlap.py).
 """
 
 from __future__ import annotations
@@ -50,6 +52,8 @@ class Came:
 
     verdict: Verdict
     detail: str = ""
+    reply: Reply | None = None
+    """What the secondary said to it, where that decided."""
 
 
 class PlainRepair:

@@ -8,14 +8,15 @@ from __future__ import annotations
 import asyncio
 import random
 from collections.abc import Awaitable, Callable
+from dataclasses import astuple, replace
 
 import structlog
 
 from proxy.errors import TurnoutError, UpstreamError
 from proxy.failpoints import hit
-from proxy.journal.entry import BASE_UNKNOWN, Entry
+from proxy.journal.entry import BASE_UNKNOWN, Entry, EntryState
 from proxy.journal.store import DeadLetter, JournalStore
-from proxy.limits import MIRROR_BACKOFF_S_MAX, MIRROR_REQUEST_TIMEOUT_S
+from proxy.limits import DEAD_ANSWER_BYTES_MAX, MIRROR_BACKOFF_S_MAX, MIRROR_REQUEST_TIMEOUT_S
 from proxy.mirror import settle
 from proxy.mirror.gate import Gate
 from proxy.mirror.lanes import Command, Gap, List, Repair, Replay, Settled, Void, backoff_s
@@ -182,21 +183,40 @@ class Replayer:
         except UpstreamError as error:
             answer, trouble = None, str(error)
         if answer is None:
-            failures = self._void_failures[seq] = self._void_failures.get(seq, 0) + 1
+            failures = self._void_again(seq)
             if failures in (1, 10) or failures % 100 == 0:
                 log.warning("void_failed", seq=seq, failures=failures, error=trouble)
-            self._lanes.void_failed(seq, self._clock.now(), failures)
             return
         hit("void-answered")
-        self._void_failures.pop(seq, None)
         entry = self._lanes.entries[seq]
-        if answer.state == "done":
-            self._lanes.voided_done(seq, answer.key, answer.version)
-            self._journal.outcome(entry, _logged)
-            self._journal.ended((), self._state.stats.add("accepted"))
-        else:
+        if answer.state == "never":
+            self._void_failures.pop(seq, None)
             self._lanes.voided_never(seq)
             self._settle([entry], None)
+            return
+        row = replace(
+            entry, key=entry.key or answer.key or None, version=answer.version, base=BASE_UNKNOWN, state=EntryState.ACCEPTED,
+            is_replayable=False,
+        )  # fmt: skip
+
+        def on_disk(error: TurnoutError | None) -> None:
+            _logged(error)
+            if error is not None:
+                self._void_again(seq)
+            else:
+                self._void_failures.pop(seq, None)
+                self._lanes.voided_done(seq, answer.key, answer.version)
+                self._journal.ended((), self._state.stats.add("accepted"))
+            self.wake()
+
+        # Only once it is on disk may the primary forget the id: a crash before that asks after it again.
+        self._journal.outcome(row, on_disk)
+
+    def _void_again(self, seq: int) -> int:
+        """Ask again later; how often it has failed by now."""
+        failures = self._void_failures[seq] = self._void_failures.get(seq, 0) + 1
+        self._lanes.void_failed(seq, self._clock.now(), failures)
+        return failures
 
     # -- replay ------------------------------------------------------------------------------------
 
@@ -264,10 +284,10 @@ class Replayer:
 
     async def _repair(self, key: str, covers: tuple[int, ...]) -> None:
         if self._state.is_exact:
-            verdict, detail = await self._send_repair(key)
+            verdict, detail, reply = await self._send_repair(key)
         else:
             came = await self._plain.run(key)
-            verdict, detail = came.verdict, came.detail
+            verdict, detail, reply = came.verdict, came.detail, came.reply
         hit("repair-answered")
         now_s = self._clock.now()
         match verdict:
@@ -281,9 +301,10 @@ class Replayer:
             case Verdict.DEAD:
                 if not self._lanes.lanes[key].accepted():
                     await self._unkeyed.stand_in(key)
-                await self._bury(key, detail)
-                self._settle(self._lanes.dead(key), Settled.REPAIRED)
+                freed = self._lanes.dead(key)
                 self._look_idle(0)
+                await self._bury(key, detail, reply)
+                self._settle(freed, Settled.REPAIRED)
             case Verdict.WAIT:
                 self._away_failures = 0
                 self._lanes.repair_waits(key)
@@ -293,8 +314,8 @@ class Replayer:
             case Verdict.AGAIN:
                 self._lanes.repair_failed(key, now_s)
 
-    async def _send_repair(self, key: str) -> tuple[Verdict, str]:
-        """Read the key at the primary, make the secondary's equal; what came of it, in words too."""
+    async def _send_repair(self, key: str) -> tuple[Verdict, str, Reply | None]:
+        """Read the key at the primary, make the secondary's equal; what came of it, in words and as the secondary said it."""
         roles = self._state.roles
         target = path_of(key)
         try:
@@ -302,10 +323,10 @@ class Replayer:
                 roles.primary, "GET", target, [roles.epoch_header], timeout_s=MIRROR_REQUEST_TIMEOUT_S
             )
         except UpstreamError as error:
-            return Verdict.AGAIN, str(error)
+            return Verdict.AGAIN, str(error), None
         read = parse_read_version(look.header("turnout-version"))
         if look.status not in (200, 404, 410) or read is None:
-            return Verdict.AGAIN, f"{roles.primary} answers {look.status} to a look at {key}"
+            return Verdict.AGAIN, f"{roles.primary} answers {look.status} to a look at {key}", None
         hit("repair-read")
         headers = [
             roles.epoch_header,
@@ -323,21 +344,26 @@ class Replayer:
                 roles.secondary, method, target, headers, body, timeout_s=MIRROR_REQUEST_TIMEOUT_S
             )
         except UpstreamError as error:
-            return Verdict.AWAY, str(error)
+            return Verdict.AWAY, str(error), None
         detail = f"{roles.secondary} answers {reply.status} {settle.problem_code(reply.body) or ''}".rstrip()
-        return settle.judge_repair(reply.status, settle.problem_code(reply.body)), detail
+        return settle.judge_repair(reply.status, settle.problem_code(reply.body)), detail, reply
 
-    async def _bury(self, key: str, detail: str) -> None:
-        letter = DeadLetter(key, self._clock.wall(), "repair-refused", detail)
-        self._state.dead[key] = letter
-        log.error(
-            "dead_letter", key=key, detail=detail, next="turnout status; mend the record, then retry the key"
+    async def _bury(self, key: str, detail: str, reply: Reply | None) -> None:
+        letter = DeadLetter(
+            key,
+            self._clock.wall(),
+            "repair-refused",
+            detail,
+            0 if reply is None else reply.status,
+            None if reply is None else reply.body[:DEAD_ANSWER_BYTES_MAX],
         )
+        self._state.dead[key] = letter
+        log.error("dead_letter", key=key, detail=detail, next=f"turnout dead-letters show {key}")
         self._journal.ended((), self._state.stats.add("dead"))
         await self._journal.transact(
             lambda db: db.execute(
-                "insert or replace into dead (key, since, cause, detail) values (?, ?, ?, ?)",
-                (letter.key, letter.since_wall_s, letter.cause, letter.detail),
+                "insert or replace into dead (key, since, cause, detail, answer_status, answer_body) values (?, ?, ?, ?, ?, ?)",
+                astuple(letter),
             )
         )
 
@@ -394,10 +420,14 @@ class Replayer:
     def _settle(self, entries: list[Entry], how: Settled | None) -> None:
         if not entries:
             return
-        totals = self._state.stats.add(str(how), sum(entry.writes for entry in entries)) if how else None
-        self._journal.ended([entry.seq for entry in entries], totals)
-        for entry in entries:
-            self._state.settled(entry.seq)
+        writes = sum(entry.writes for entry in entries)
+        totals = self._state.stats.add(str(how), writes) if how else None
+        if how:
+            self._state.settled_rate.add(self._clock.now(), writes)
+        seqs = [entry.seq for entry in entries]
+        self._journal.ended(seqs, totals, lambda _: self._lanes.end_durable(seqs))
+        for seq in seqs:
+            self._state.settled(seq)
 
     def _look_idle(self, _: int) -> None:
         if self._lanes.is_idle():

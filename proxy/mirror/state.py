@@ -6,8 +6,10 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from proxy.journal.store import DeadLetter, GapMark, Recovered
+from proxy.kinds import Kinds
 from proxy.mirror.gaps import Gaps
 from proxy.mirror.lanes import Lanes
+from proxy.mirror.meter import Meter
 from proxy.model import MirrorSettings
 
 
@@ -39,24 +41,6 @@ class MirrorStats:
         return {name: count}
 
 
-class Kinds:
-    """Which upstreams are versioned, and which plain (DESIGN section 5, "Order is data"); a name that is missing has not shown yet."""
-
-    def __init__(self, versioned: frozenset[str] = frozenset()) -> None:
-        self._kinds: dict[str, bool] = dict.fromkeys(versioned, True)
-
-    def shown(self, upstream: str, *, is_versioned: bool) -> None:
-        """What an answer of the upstream proved. Once versioned it is never plain again (never-plain-again)."""
-        self._kinds[upstream] = is_versioned or self._kinds.get(upstream, False)
-
-    def is_known(self, upstream: str) -> bool:
-        return upstream in self._kinds
-
-    def is_versioned(self, upstream: str) -> bool:
-        """False also while it is not known: then nothing is sent to it."""
-        return self._kinds.get(upstream, False)
-
-
 class MirrorState:
     """One process's mirror. Both halves change it on the event loop, and nowhere else."""
 
@@ -72,18 +56,22 @@ class MirrorState:
     ) -> None:
         self.settings = settings
         self.roles = roles
-        self.kinds = kinds or Kinds(frozenset({roles.primary, roles.secondary}))
+        self.kinds = kinds or Kinds({roles.primary, roles.secondary})
+        self.kinds.on_change.append(self.follow_kinds)
         self.lanes = Lanes()
         self.lanes.late_s = late_s
         self.gaps = Gaps(recovered.gaps)
         self.dead: dict[str, DeadLetter] = {letter.key: letter for letter in recovered.dead}
         self.stats = MirrorStats(recovered.meta.since_wall_s, dict(recovered.meta.totals))
         self.next_seq = recovered.next_seq
+        self.accepted_rate = Meter()
+        self.settled_rate = Meter()
         self.secondary_trouble = ""
         """Why the secondary is thought away; empty while it answers."""
         self.on_settled: list[Callable[[int], None]] = []
         """Called with each seq that is settled or ended."""
         self.follow_kinds()
+        self.lanes.is_paused = recovered.meta.paused is not None
         for entry in recovered.entries:
             self.lanes.recovered(entry, now_s)
         for key in self.dead:

@@ -63,6 +63,23 @@ def touch(scope: Iterable[str], other: Iterable[str]) -> bool:
     return any(covers(one, two) or covers(two, one) for one in scope for two in others)
 
 
+ByPrefix = dict[str, dict[int, None]]
+"""Seqs of unsettled entries, in order, under the prefix of their place and those that they mark."""
+
+
+def index(by_prefix: ByPrefix, entry: Entry) -> None:
+    for prefix in (entry.prefix, *entry.marks):
+        by_prefix.setdefault(prefix, {})[entry.seq] = None
+
+
+def unindex(by_prefix: ByPrefix, entry: Entry) -> None:
+    for prefix in (entry.prefix, *entry.marks):
+        under = by_prefix.get(prefix, {})
+        under.pop(entry.seq, None)
+        if not under:
+            by_prefix.pop(prefix, None)
+
+
 def overlapping(mark: Entry, entries: dict[int, Entry], open_seqs: Iterable[int]) -> Iterator[Entry]:
     """Unsettled entries under a mark that were under way together with it: open now, or begun after it. ``entries`` are in order of seq."""
     scope = scope_of(mark)
@@ -80,9 +97,7 @@ def overlapping(mark: Entry, entries: dict[int, Entry], open_seqs: Iterable[int]
             yield entries[seq]
 
 
-def keys_at_begin(
-    mark: Entry, entries: dict[int, Entry], by_prefix: dict[str, dict[int, None]]
-) -> Iterator[str]:
+def keys_at_begin(mark: Entry, entries: dict[int, Entry], by_prefix: ByPrefix) -> Iterator[str]:
     """Keys that a sweep repairs whatever the listings say: its own, and those of older unsettled entries under it."""
     scope = scope_of(mark)
     if mark.key is not None:

@@ -78,7 +78,7 @@ class Unkeyed:
             repairs=list(scope_of(entry)),
             settles_in_s=self._lanes.late_s,
         )
-        self._journal.outcome(entry, _logged)
+        self._journal.outcome(replace(entry), _logged)
         self._journal.ended((), self._state.stats.add("accepted"))
 
     async def mend_stray(self, entry: Entry, reply: Reply) -> None:

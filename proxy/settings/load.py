@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TypeVar, cast
 
 from pydantic import BaseModel, ValidationError
@@ -14,12 +14,14 @@ from proxy.settings.checks import Parts, RoutePart, check
 from proxy.settings.complaints import shape_faults
 from proxy.settings.document import Document
 from proxy.settings.faults import BadSettingsError, Fault
+from proxy.settings.overrides import laid_over, said_at
 from proxy.settings.shape import RouteShape, SettingsShape, ShadowShape, UpstreamShape
 
 ShapeT = TypeVar("ShapeT", bound=BaseModel)
 
 FROM_FILE = "file"
 FROM_DEFAULT = "default"
+FROM_OVERRIDE = "override"
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,7 +32,11 @@ class Settings:
     """What faults and logs call it: the file's path as given."""
     text: str
     shape: SettingsShape
+    """What is in force: the file's values, with the overrides laid over them."""
     document: Document
+    """What the file says."""
+    overrides: Mapping[str, str] = field(default_factory=dict[str, str])
+    """Dotted path → text (settings.overrides)."""
 
     @property
     def primary(self) -> str:
@@ -46,15 +52,23 @@ class Settings:
         return self.shape.canary.enabled
 
     def origin(self, *path: str) -> str:
-        """Where a setting comes from: ``file``, ``default``, or ``environment: NAME`` (an edit of the file is refused there)."""
+        """Where a setting comes from: ``override``, ``file``, ``default``, or ``environment: NAME`` (an edit of the file is refused there)."""
+        if ".".join(path) in self.overrides:
+            return FROM_OVERRIDE
         spot = self.document.spots.get(path)
         if spot is None:
             return FROM_DEFAULT
         return f"environment: {', '.join(spot.variables)}" if spot.variables else FROM_FILE
 
+    def filed(self, path: str) -> str:
+        """What the file says at a dotted path, ``${…}`` filled in, as an override would say it."""
+        return said_at(self.document.value, path)
 
-def load(text: str, env: Mapping[str, str], source: str) -> Settings:
-    """The settings of a text. ``env`` fills ``${NAME:-default}``.
+
+def load(
+    text: str, env: Mapping[str, str], source: str, overrides: Mapping[str, str] | None = None
+) -> Settings:
+    """The settings of a text. ``env`` fills ``${NAME:-default}``; ``overrides`` are laid over it.
 
     Raises BadSettingsError with every fault, in the order of the file.
     """
@@ -68,15 +82,16 @@ def load(text: str, env: Mapping[str, str], source: str) -> Settings:
     # An empty value or an unset variable is told once, not again by everything that needs it.
     told = {(fault.line, fault.column) for fault in faults}
     shape: SettingsShape | None = None
+    value = laid_over(document.value, overrides or {})
     try:
-        shape = SettingsShape.model_validate(document.value)
+        shape = SettingsShape.model_validate(value)
     except ValidationError as error:
         faults += shape_faults(error, document, told)
-    together = check(_parts(document.value), document)
+    together = check(_parts(value), document)
     faults += [fault for fault in together if (fault.line, fault.column) not in told]
     if shape is None or faults:
         raise BadSettingsError(source, faults)
-    return Settings(source, text, shape, document)
+    return Settings(source, text, shape, document, dict(overrides or {}))
 
 
 def _parts(value: object) -> Parts:

@@ -16,11 +16,12 @@ EXTENSION_BYTES_MAX = 16 << 10
 TRAILER_BYTES_MAX = 16 << 10
 
 _CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;" + VALUE + rb"*)?")
+_CHUNK_LINE_BEGUN = re.compile(rb"[0-9A-Fa-f]{1,15}+(?:[ \t]*+(?:;" + VALUE + rb"*+)?)\r?")
 _NO_TRAILERS = (
     b"connection", b"content-length", b"host", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"trailer",
-    b"upgrade",
+    b"upgrade", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host",
 )  # fmt: skip
-"""RFC 9110 section 6.5.1: what frames or routes a message is no trailer; it is dropped, like Turnout-*."""
+"""RFC 9110 section 6.5.1: what frames or routes a message, or says who sent it, is no trailer; it is dropped, like Turnout-*."""
 
 _TURNOUT = re.compile(rb"\n(turnout-[^:]*:)")
 
@@ -135,8 +136,8 @@ class ChunkedFramer:
 
     def _check_open_line(self, data: bytes, at: int) -> None:
         """A line that has not ended yet: refuse early what can never become one."""
-        if self._state == self._SIZE and data[at : at + 1] not in b"0123456789abcdefABCDEF":
-            raise WireFault(400, "a chunk's size is not hexadecimal")
+        if self._state == self._SIZE and _CHUNK_LINE_BEGUN.fullmatch(data, at) is None:
+            raise WireFault(400, "a chunk's size line is malformed")
 
     def _size_line(self, line: bytes) -> None:
         match = _CHUNK_LINE.fullmatch(line)

@@ -62,7 +62,7 @@ class RequestFields:
         self.expects_continue = False
         self.has_request_id = False
         self.upgrade = b""
-        """The lower-case protocol, where Connection names it too."""
+        """The lower-case protocols, where Connection names the header too."""
         self.forwarded_for = b""
         self.forwarded_proto = b""
         self.forwarded_host = b""
@@ -147,6 +147,17 @@ class RequestHead:
         return self.fields.is_chunked or bool(self.fields.length)
 
     @property
+    def wants_websocket(self) -> bool:
+        """RFC 6455 section 4.1 and RFC 9110 section 7.8: a GET of HTTP/1.1. One with a body is not upgraded: the body and
+        the tunnel's first bytes could be taken for each other."""
+        return (
+            self.is_http11
+            and self.method == "GET"
+            and not self.has_body
+            and b"websocket" in fields.tokens([self.fields.upgrade])
+        )
+
+    @property
     def keeps_alive(self) -> bool:
         """What the client asks for (RFC 9112 section 9.3)."""
         section = self.fields
@@ -166,6 +177,8 @@ def parse_request(line: bytes, section: bytes, known: RequestFields | None = Non
     if parsed is not known and not fields.is_host(parsed.host):
         raise WireFault(400, "Host is malformed")
     method, target = match.groups()
+    if parsed.length and method == b"TRACE":
+        return _full(line, parsed)
     return RequestHead(METHODS.get(method) or method.decode("ascii"), target, True, parsed)
 
 

@@ -89,7 +89,12 @@ class ResponseHead:
             self.upgrade = b", ".join(found.get(b"upgrade", [])).lower()
         if self.status < 200 or self.status == 204:
             gone += fields.spans(low, b"\ncontent-length:")
+        if b"date" in options:
+            self.has_date = False
         self.forward = fields.cut(section, gone)
+        if self.status == 426 and self.upgrade == b"websocket":
+            # RFC 9110 section 15.5.22: the answer must say to what; and this one protocol can be had through us.
+            self.forward += b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
 
     def has_body(self, method: str) -> bool:
         """RFC 9112 section 6.3, rules 1 and 2."""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -227,13 +228,15 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy(first: Snapshot, *, mirror: MirrorPort | None = None) -> AsyncIterator[Proxy]:
+async def proxy(
+    first: Snapshot, *, mirror: MirrorPort | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Proxy]:
     """A proxy on a free port until the block ends; with ``snapshot(mirror=True)`` on a FakeMirror."""
     fake = FakeMirror()
     holder = Holder(first)
     port_of_mirror = mirror or (fake if first.mirror.enabled else NoMirror())
     forwarder = Forwarder(snapshots=holder, mirror=port_of_mirror, dice=EvenDice(), clock=SystemClock())
-    port = await forwarder.start("127.0.0.1", 0)
+    port = await forwarder.start("127.0.0.1", 0, tls)
     try:
         yield Proxy(forwarder, port, holder, fake)
     finally:

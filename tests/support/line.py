@@ -10,6 +10,7 @@ from typing import Self
 
 import aiohttp
 
+from tests.support.fault_proxy import FaultProxy
 from tests.support.processes import Process, free_port
 
 TOKEN = "test-token"
@@ -33,15 +34,25 @@ class Line:
     """Starts in order, stops in reverse. Ports stay the same over restarts, so that clients and upstreams find each other again."""
 
     def __init__(
-        self, folder: Path, *, database_url: str, data: dict | None = None, routing: str = ROUTING
+        self,
+        folder: Path,
+        *,
+        database_url: str,
+        data: dict | None = None,
+        routing: str = ROUTING,
+        faults: tuple[str, ...] = (),
+        state: Path | None = None,
     ) -> None:
+        """``faults``: the upstreams that the proxy reaches only through a FaultProxy. ``state``: the journal's folder."""
         self.folder = folder
+        self.state = state or folder / "state"
         self.database_url = database_url
         self.data = folder / "data.json"
         self.data.write_text(json.dumps(data or {"settings": {"open": True}, "orders": []}))
         self.ports = {name: free_port() for name in ("proxy", "admin", "json", "postgres")}
+        self.faults = {name: FaultProxy(self.ports[name]) for name in faults}
         self.config = folder / "routing.yaml"
-        self.config.write_text(routing.format(json=self.url("json"), postgres=self.url("postgres")))
+        self.config.write_text(routing.format(**{name: self._seen(name) for name in ("json", "postgres")}))
         self.env = {"TURNOUT_MIRROR_TOKEN": TOKEN}
         """Of every process."""
         self.processes: dict[str, Process] = {}
@@ -50,13 +61,17 @@ class Line:
     def url(self, name: str) -> str:
         return f"http://127.0.0.1:{self.ports[name]}"
 
+    def _seen(self, name: str) -> str:
+        """Where the proxy finds an upstream."""
+        return f"http://127.0.0.1:{self.faults[name].port}" if name in self.faults else self.url(name)
+
     def make(self, name: str, env: dict[str, str] | None = None) -> Process:
         listen = ["--listen", f"127.0.0.1:{self.ports[name]}"]
         args = {
             "json": ["serve", "json", "--data", str(self.data), *listen],
             "postgres": ["serve", "postgres", "--database-url", self.database_url, *listen],
             "proxy": [
-                "proxy", "--config", str(self.config), "--state", str(self.folder / "state"), *listen,
+                "proxy", "--config", str(self.config), "--state", str(self.state), *listen,
                 "--admin", f"127.0.0.1:{self.ports['admin']}",
             ],
         }[name]  # fmt: skip
@@ -75,6 +90,8 @@ class Line:
 
     async def __aenter__(self) -> Self:
         try:
+            for fault_proxy in self.faults.values():
+                await fault_proxy.__aenter__()
             await asyncio.gather(self.start("json"), self.start("postgres"))
             await self.start("proxy")
         except BaseException:
@@ -90,6 +107,8 @@ class Line:
         for name in ("proxy", "postgres", "json"):
             if name in self.processes:
                 await self.processes[name].kill()
+        for fault_proxy in self.faults.values():
+            await fault_proxy.__aexit__(None, None, None)
 
     # -- what tests ask ----------------------------------------------------------------------------
 
@@ -102,7 +121,10 @@ class Line:
         self, method: str, path: str, body: dict | None = None, **headers: str
     ) -> tuple[int, dict]:
         async with self.session.request(
-            method, self.url("admin") + path, json=body, headers=headers
+            method,
+            self.url("admin") + path,
+            json=body,
+            headers={name.replace("_", "-"): value for name, value in headers.items()},
         ) as response:
             return response.status, await response.json()
 

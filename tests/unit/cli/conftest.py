@@ -79,10 +79,11 @@ def status() -> dict:
             "enabled": True, "weight": 10.0, "sticky": "none", "cookie": "turnout-bucket",
             "always": ["header X-Canary exact canary=true"], "never": ["header X-Canary exact never"],
         },
-        "sources": {"primary": "override", "canary.enabled": "config/routing.yaml"},
+        "sources": {"primary": "override", "canary.enabled": "config/routing.yaml", "mirror.enabled": "environment: DUAL_WRITE"},
+        "overrides": [{"path": "primary", "value": "postgres", "file": "json"}],
         "pending": ["primary: postgres is wanted, json is: switching"],
         "mirror": {
-            "enabled": True, "writes_held": "", "secondary_trouble": "connection refused", "unproven": ["/api/orders"],
+            "enabled": True, "paused": {"since": "2026-01-02T03:00:00.000Z", "actor": "ann", "reason": "disk"}, "writes_held": "", "secondary_trouble": "connection refused", "unproven": ["/api/orders"],
             "accepted": 40, "replayed": 30, "repaired": 8, "rejected": 1, "pending": 2, "in_flight": 0, "in_doubt": 1,
             "dead_letters": 1, "success_rate": 0.95, "lag_entries": 2, "lag_seconds": 1.25, "since": 0.0,
         },

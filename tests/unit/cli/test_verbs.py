@@ -14,7 +14,10 @@ UNPROVEN = {
 EVERY_VERB = [
     ("status",), ("canary", "enable"), ("canary", "weight", "5"), ("canary", "disable"), ("switch", "postgres", "why"),
     ("rollback", "why"), ("validate",), ("history",), ("mirror", "status"), ("dead-letters", "list"),
+    ("dead-letters", "show", "/api/orders/1"),
     ("dead-letters", "retry", "/api/orders/1"), ("dead-letters", "drop", "/api/orders/1", "why"),
+    ("mirror", "pause"), ("mirror", "resume"), ("mirror", "drain"), ("mirror", "enable"), ("mirror", "disable", "why"),
+    ("mirror", "mark-gap", "/api/orders", "why"),
 ]  # fmt: skip
 
 
@@ -43,6 +46,9 @@ async def test_an_unreachable_proxy_is_one_clear_line_and_exit_1(words, turnout,
         (("rollback", "why"), "POST /api/v1/rollback"),
         (("validate",), "POST /api/v1/validations"),
         (("dead-letters", "retry", "/api/orders/1"), "POST /api/v1/dead-letters/retry"),
+        (("mirror", "pause"), "POST /api/v1/mirror/pause"),
+        (("mirror", "disable", "why"), "POST /api/v1/mirror/disable"),
+        (("mirror", "drain"), "POST /api/v1/mirror/drain"),
         (("dead-letters", "drop", "/api/orders/1", "why"), "POST /api/v1/dead-letters/drop"),
     ],
     ids=lambda value: " ".join(value) if isinstance(value, tuple) else "",
@@ -94,6 +100,10 @@ async def test_an_upstream_that_is_not_there_is_wrong_use(admin, turnout):
         ("rollback",),
         ("history", "--count", "0"),
         ("dead-letters", "drop", "/api/orders/1"),
+        ("dead-letters", "retry"),
+        ("dead-letters", "retry", "/api/orders/1", "--all"),
+        ("mirror", "disable"),
+        ("mirror", "mark-gap", "/api/orders"),
         ("validate", "--quick"),
         ("no-such-verb",),
         ("demo", "--port-base", "70000"),
@@ -257,7 +267,8 @@ async def test_status_shows_what_waits_for_a_person_with_the_next_command(admin,
     for words in (
         "[canary]", "primary", "http://127.0.0.1:3003 DOWN", "postgres answers 10 % of the rest", "lag_entries 2",
         "1 in doubt", "connection refused", "/api/orders: run turnout validate", "turnout dead-letters list",
-        "primary: postgres is wanted, json is: switching", "override", "“try it”", "[b]json[/b]",
+        "primary: postgres is wanted, json is: switching", "primary is postgres; the file says json",
+        "mirror.enabled from DUAL_WRITE", "paused", "by ann", "turnout mirror resume", "“try it”", "[b]json[/b]",
     ):  # fmt: skip
         assert words in result.stdout
 
@@ -332,3 +343,35 @@ async def test_each_change_names_who_asked(admin, turnout, status, monkeypatch):
     admin.on("POST /api/v1/canary", (200, status))
     await turnout("canary", "disable")
     assert admin.headers[-1]["X-Turnout-Actor"] == "ann"
+
+
+async def test_mirror_status_tells_the_progress_and_when_it_will_be_done(admin, turnout, status):
+    mirror = {
+        **status["mirror"],
+        "settled_per_second": 250.0,
+        "accepted_per_second": 50.0,
+        "expected_end_s": 400.0,
+    }
+    admin.on("GET /api/v1/mirror", (200, mirror))
+    result = await turnout("mirror", "status")
+    assert "250/s settled, 50/s accepted: done in about 7 min" in result.stdout
+    assert "paused        by ann since 2026-01-02T03:00:00.000Z: disk" in result.stdout
+    admin.on("GET /api/v1/mirror", (200, {**mirror, "expected_end_s": None}))
+    assert "no end to be seen yet" in (await turnout("mirror", "status")).stdout
+
+
+async def test_dead_letters_show_tells_the_requests_the_refusal_and_both_records(admin, turnout):
+    letter = {
+        "key": "/api/orders/1", "since": "2026-01-02T03:04:05.678Z", "cause": "repair-refused", "detail": "postgres answers 422",
+        "requests": [{"method": "POST", "target": "/api/orders", "born": "2026-01-02T03:04:04.000Z", "body": '{"n":1}', "status": 201, "answer": '{"id":1,"n":1}'}],
+        "repair_answer": {"status": 422, "body": '{"code":"unstorable"}'},
+        "records": {"json": {"status": 200, "body": '{"id":1,"n":1}'}, "postgres": {"error": "does not answer"}},
+        "next": "turnout dead-letters retry /api/orders/1",
+    }  # fmt: skip
+    admin.on("GET /api/v1/dead-letters/show?key=%2Fapi%2Forders%2F1", (200, letter))
+    result = await turnout("dead-letters", "show", "/api/orders/1")
+    for words in (
+        'POST /api/orders  {"n":1}', "answered 201", 'refused  422 {"code":"unstorable"}', 'json     200 {"id":1,"n":1}',
+        "postgres does not answer", "next     turnout dead-letters retry",
+    ):  # fmt: skip
+        assert words in result.stdout

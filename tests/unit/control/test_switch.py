@@ -11,7 +11,7 @@ from proxy.model import Canary, Endpoint, Limits, MirrorSettings, Snapshot, Stag
 
 FINE = Facts(
     to="postgres", primary="json", is_mirrored=True, is_primary_up=True, is_secondary_up=True, trouble="",
-    gaps=(), dead=(), in_doubt=0, validation_age_s=60.0,
+    gaps=(), dead=(), in_doubt=0, is_paused=False, validation_age_s=60.0,
 )  # fmt: skip
 
 

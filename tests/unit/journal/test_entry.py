@@ -30,5 +30,9 @@ def test_every_state_is_reached_from_an_intent() -> None:
     assert reached == set(EntryState)
 
 
-def test_a_doubtful_entry_ends_only_by_the_primarys_word() -> None:
-    assert set(TRANSITIONS[EntryState.DOUBT]) == {EntryEvent.VOID_DONE, EntryEvent.VOID_NEVER}
+def test_a_doubtful_entry_ends_by_the_primarys_word_or_without_the_primary() -> None:
+    assert set(TRANSITIONS[EntryState.DOUBT]) == {
+        EntryEvent.VOID_DONE,
+        EntryEvent.VOID_NEVER,
+        EntryEvent.GIVEN_UP,
+    }

@@ -163,3 +163,35 @@ async def test_after_a_failed_sync_the_start_copies_to_a_new_file(journals: Jour
     assert [one.seq for one in journals.open().recovered.entries] == [1]
     assert path.stat().st_ino != inode
     assert not (journals.folder / "journal.sync-failed").exists()
+
+
+async def test_a_journal_of_format_1_is_taken_over_with_all_that_it_holds(journals: Journals) -> None:
+    from importlib import resources
+
+    journals.folder.mkdir()
+    old = sqlite3.connect(journals.folder / "journal.db")
+    old.executescript(resources.files("proxy.journal").joinpath("sql/001_schema.sql").read_text())
+    meta = {
+        "journal_id": "5f0c", "seq_ceiling": "10000", "primary": "json", "first_primary": "json", "epoch": "3", "burned": "3",
+        "validated": "0", "versioned": "[]", "totals": '{"accepted": 7}', "since": "1.5",
+    }  # fmt: skip
+    old.executemany("insert into meta values (?, ?)", list(meta.items()))
+    old.execute("insert into dead values ('/api/orders/1', 2.5, 'repair-refused', 'postgres answers 422')")
+    old.execute("pragma user_version=1")
+    old.commit()
+    old.close()
+    found = journals.open().recovered
+    assert (found.meta.journal_id, found.meta.epoch, found.meta.totals) == ("5f0c", 3, {"accepted": 7})
+    assert found.meta.paused is None
+    assert found.meta.returning is None
+    assert [(letter.key, letter.answer_status) for letter in found.dead] == [("/api/orders/1", 0)]
+
+
+async def test_a_journal_of_a_later_version_is_refused_and_left_alone(journals: Journals) -> None:
+    await journals.close(journals.open())
+    later = sqlite3.connect(journals.folder / "journal.db")
+    later.execute("pragma user_version=99")
+    later.commit()
+    later.close()
+    with pytest.raises(JournalError, match="format 99"):
+        journals.open()

@@ -130,7 +130,9 @@ def test_a_rejected_write_leaves_nothing_behind() -> None:
     lanes = Lanes()
     intent(lanes, 1)
     lanes.ended(1, EntryEvent.REJECTED)
-    assert (lanes.entries, lanes.lanes, lanes.lowest_open()) == ({}, {}, None)
+    assert (lanes.entries, lanes.lanes, lanes.in_flight()) == ({}, {}, 0)
+    lanes.end_durable((1,))
+    assert lanes.lowest_open() is None
 
 
 def test_a_doubtful_entry_is_voided_before_anything_else_happens_to_it() -> None:
@@ -146,7 +148,7 @@ def test_a_doubtful_entry_is_voided_before_anything_else_happens_to_it() -> None
     assert list(lanes.commands(6.0)) == [Repair(KEY, (1,))]
 
 
-def test_the_lowest_open_id_covers_what_has_no_durable_outcome_and_nothing_else() -> None:
+def test_the_lowest_open_id_covers_what_has_no_durable_outcome_or_end_and_nothing_else() -> None:
     lanes = Lanes()
     for seq in (1, 2, 3):
         intent(lanes, seq)
@@ -156,6 +158,8 @@ def test_the_lowest_open_id_covers_what_has_no_durable_outcome_and_nothing_else(
     assert lanes.lowest_open() == 2
     list(lanes.commands(0.0))
     lanes.voided_never(2)
+    assert lanes.lowest_open() == 2, "a start might still find it and ask the primary after it"
+    lanes.end_durable((2,))
     assert lanes.lowest_open() == 3
 
 

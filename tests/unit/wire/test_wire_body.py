@@ -113,3 +113,16 @@ def test_what_is_framed_anew_reads_the_same(pieces: list[bytes]) -> None:
     framer = ChunkedFramer()
     assert feed_all(framer, [framed]) == (b"".join(pieces), b"")
     assert framer.trailers == b"T: 1\r\n"
+
+
+@pytest.mark.parametrize("begun", [b"x", b"5\n", b"5x", b"\n", b"5;a\x00", b"5\rx", b"5 5", b"\r\r", b"0x5"])
+def test_a_size_line_that_can_never_end_well_is_refused_before_its_end(begun: bytes) -> None:
+    with pytest.raises(WireFault):
+        ChunkedFramer().feed(begun, [])
+
+
+@pytest.mark.parametrize("begun", [b"", b"5", b"5 ", b"5;", b"5;ext=", b"5;ext\r", b"5\r", b"FFF"])
+def test_a_size_line_that_has_only_begun_is_waited_for(begun: bytes) -> None:
+    framer = ChunkedFramer()
+    assert framer.feed(begun, []) == len(begun)
+    assert not framer.is_done

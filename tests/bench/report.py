@@ -1,0 +1,80 @@
+"""The tables of a run, as they are printed and appended to docs/benchmarks.md."""
+
+from __future__ import annotations
+
+import os
+import platform
+import subprocess
+from collections.abc import Iterable
+from datetime import UTC, datetime
+from pathlib import Path
+
+from tests.bench.forwarding import Row
+
+ROOT = Path(__file__).resolve().parents[2]
+PAGE = ROOT / "docs" / "benchmarks.md"
+
+
+def heading(versions: dict[str, str], command: str, now: datetime | None = None) -> str:
+    """Date, commit, machine, versions: what a figure needs to mean something."""
+    when = (now or datetime.now(UTC)).strftime("%Y-%m-%d %H:%M UTC")
+    told = ", ".join(f"{name} {version}" for name, version in versions.items())
+    return f"### {when}, commit {_commit()}\n`{command}` on {_machine()}. Load average at the start {os.getloadavg()[0]:.1f}. {told}.\n"
+
+
+def routing_tables(rows: Iterable[Row], ours: str = "turnout") -> str:
+    """A table a case; the ratios are Turnout's requests per second (and p99) over the peer's."""
+    by_case: dict[str, list[Row]] = {}
+    for row in rows:
+        by_case.setdefault(row.case, []).append(row)
+    texts: list[str] = []
+    for case, several in by_case.items():
+        own = next(row for row in several if row.proxy == ours)
+        lines = [
+            f"| {case} | req/s | p50 ms | p99 ms | CPU µs | Turnout's req/s | its CPU | its p99 |",
+            "|---|--:|--:|--:|--:|--:|--:|--:|",
+        ]
+        lines += [
+            f"| {row.proxy} | {row.per_second:,.0f} | {row.p50_ms:.2f} | {row.p99_ms:.2f} | {row.cpu_us:.1f} "
+            f"| {_ratio(own.per_second, row.per_second)} | {_ratio(own.cpu_us, row.cpu_us)} | {_ratio(own.p99_ms, row.p99_ms)} |"
+            for row in several
+        ]
+        texts.append("\n".join(lines) + "\n")
+    return "\n".join(texts)
+
+
+def price_table(rows: list[Row]) -> str:
+    """Turnout alone; the last column is the share of the first row's rate."""
+    lines = [f"| {rows[0].case}, Turnout | req/s | p99 ms | CPU µs | rate |", "|---|--:|--:|--:|--:|"]
+    lines += [
+        f"| {row.proxy} | {row.per_second:,.0f} | {row.p99_ms:.2f} | {row.cpu_us:.1f} | {row.per_second / rows[0].per_second:.0%} |"
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
+
+
+def append(text: str, page: Path = PAGE) -> None:
+    """The page only grows."""
+    with page.open("a", encoding="utf-8") as file:
+        file.write("\n" + text.rstrip() + "\n")
+
+
+def _ratio(ours: float, theirs: float) -> str:
+    return f"{ours / theirs:.2f} ×" if theirs else "–"
+
+
+def _commit() -> str:
+    done = subprocess.run(
+        ["git", "-C", str(ROOT), "describe", "--always", "--dirty", "--abbrev=10"],
+        capture_output=True, text=True, check=False,
+    )  # fmt: skip
+    return done.stdout.strip() or "unknown"
+
+
+def _machine() -> str:
+    model = platform.processor() or platform.machine()
+    for line in Path("/proc/cpuinfo").read_text().splitlines():
+        if line.startswith("model name"):
+            model = line.partition(":")[2].strip()
+            break
+    return f"{os.cpu_count()} cores of {model}, Linux {platform.release()}"

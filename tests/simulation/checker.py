@@ -1,0 +1,220 @@
+"""Judges a run by the clients' logs and the two disks alone; knows nothing of lanes, journal or proxy.
+
+The disks of the upstreams are journals of all that was ever durable there, epochs included. From them comes, for
+each key, the one order of the primary's states: those that the primary of each epoch made in it.
+"""
+
+from __future__ import annotations
+
+import json
+from collections import Counter
+from dataclasses import dataclass, field
+
+from backends.json_entries import Announced, Changed, Entry
+from backends.store import Role
+from tests.simulation.clients import Said
+
+
+@dataclass(slots=True)
+class Key:
+    """What one key was: at the primary, in its order, from before the first write on; and at each upstream."""
+
+    states: list[bytes | None] = field(default_factory=lambda: [None])
+    by: dict[str, int] = field(default_factory=dict[str, int])
+    """Label of a write → the place of the state that it made."""
+    deletes: list[int] = field(default_factory=list[int])
+
+
+class Checker:
+    """``faults`` is empty where every promise was kept."""
+
+    def __init__(self, disks: dict[str, list[Entry]], log: list[Said]) -> None:
+        self.faults: list[str] = []
+        self._disks = disks
+        self._log = log
+        self._keys: dict[str, Key] = {}
+        self._executed: dict[str, list[str]] = {}
+        """Label of a write → where it was executed as a primary's."""
+        self._final: dict[str, dict[str, bytes | None]] = {name: {} for name in disks}
+        self._learn_order()
+
+    def check(self) -> list[str]:
+        self._secondary_follows()
+        self._acknowledged_is_there_once()
+        self._reads_see_what_was_acknowledged()
+        self._both_are_equal()
+        return self.faults
+
+    # -- the primary's order ---------------------------------------------------------------------------
+
+    def _learn_order(self) -> None:
+        made: dict[int, list[tuple[str, list[Changed]]]] = {}
+        for name, entries in self._disks.items():
+            epoch, role, mine = 0, Role.NONE, list[Changed]()
+            for entry in entries:
+                if isinstance(entry, Announced):
+                    epoch, role, mine = entry.epoch, entry.role, []
+                    if role is Role.PRIMARY:
+                        made.setdefault(epoch, []).append((name, mine))
+                elif isinstance(entry, Changed):
+                    key = _key(entry)
+                    self._final[name][key] = entry.body
+                    if role is Role.NONE:
+                        self._key(key).states = [entry.body]
+                    elif role is Role.PRIMARY:
+                        mine.append(entry)
+        for epoch in sorted(made):
+            writers = [(name, mine) for name, mine in made[epoch] if mine]
+            if len({name for name, _ in writers}) > 1:
+                self.faults.append(f"two primaries wrote in epoch {epoch}")
+            for _, mine in writers:
+                for entry in mine:
+                    self._learn(name, self._key(_key(entry)), entry)
+
+    def _learn(self, name: str, key: Key, entry: Changed) -> None:
+        key.states.append(entry.body)
+        place = len(key.states) - 1
+        if entry.body is None:
+            key.deletes.append(place)
+            return
+        label = _label(entry.body)
+        self._executed.setdefault(label, []).append(f"{_key(entry)} at {name}")
+        key.by[label] = place
+
+    def _key(self, key: str) -> Key:
+        return self._keys.setdefault(key, Key())
+
+    # -- P4: the secondary passes through the primary's states, in their order --------------------------
+
+    def _secondary_follows(self) -> None:
+        for name, entries in self._disks.items():
+            at: dict[str, int] = {}
+            role = Role.NONE
+            for entry in entries:
+                if isinstance(entry, Announced):
+                    role = entry.role
+                elif isinstance(entry, Changed) and role is not Role.NONE:
+                    self._step(name, role, entry, at)
+
+    def _step(self, name: str, role: Role, entry: Changed, at: dict[str, int]) -> None:
+        path = _key(entry)
+        key = self._key(path)
+        last = at.get(path, 0)
+        place = next((n for n in range(last, len(key.states)) if key.states[n] == entry.body), None)
+        if place is not None:
+            at[path] = place
+            return
+        what = "stepped back to" if entry.body in key.states else "has a state that the primary never had:"
+        self.faults.append(
+            f"{path}: {name} ({role}) {what} {_shown(entry.body)} version {entry.version} at {entry.at}"
+        )
+
+    # -- P3, P4: acknowledged writes are there, once ------------------------------------------------------
+
+    def _acknowledged_is_there_once(self) -> None:
+        places = self._executed
+        accepted = {said.label for said in self._log if said.is_write and 200 <= said.status < 300}
+        attempts = Counter(said.label for said in self._log if said.is_write)
+        for label, where in places.items():
+            by_upstream = Counter(one.rpartition(" ")[2] for one in where)
+            # A client's own second try, after a switch: docs/simulation.md, "What is not asked for".
+            if max(by_upstream.values()) > 1 or (len(where) > 1 and attempts[label] == 1):
+                self.faults.append(f"the write {label} was executed {len(where)} times: {', '.join(where)}")
+        for said in self._log:
+            if not said.is_write or said.method == "DELETE":
+                continue
+            if 200 <= said.status < 300 and said.label not in places:
+                self.faults.append(f"lost: the acknowledged write {said.label}: {said}")
+            elif (
+                400 <= said.status < 500
+                and said.status != 408
+                and said.label in places
+                and attempts[said.label] == 1
+                and said.label not in accepted
+            ):
+                self.faults.append(f"the rejected write {said.label} was executed: {said}")
+        for path, key in self._keys.items():
+            self._deletes_of(path, key)
+
+    def _deletes_of(self, path: str, key: Key) -> None:
+        asked = [said for said in self._log if said.method == "DELETE" and said.key == path]
+        done = [said for said in asked if said.status == 200]
+        not_refused = [said for said in asked if not 400 <= said.status < 500]
+        if not len(done) <= len(key.deletes) <= len(not_refused):
+            self.faults.append(
+                f"{path}: {len(key.deletes)} deletions, {len(done)} acknowledged, {len(not_refused)} possible"
+            )
+        for said in done:
+            before = [n - 1 for n in key.deletes if key.states[n - 1] == said.answer]
+            if not before:
+                self.faults.append(f"lost: the acknowledged deletion of {path}: {said}")
+
+    # -- P5: a read sees every write acknowledged before it began ----------------------------------------
+
+    def _reads_see_what_was_acknowledged(self) -> None:
+        writes = sorted(
+            (said for said in self._log if said.is_write and 200 <= said.status < 300),
+            key=lambda one: one.ended_s,
+        )
+        for said in self._log:
+            if said.is_write or said.status not in (200, 404):
+                continue
+            due: dict[str, int] = {}
+            for write in writes:
+                if write.ended_s >= said.began_s:
+                    break
+                path = write.key
+                if path is not None:
+                    due[path] = max(due.get(path, 0), self._place_of(path, write))
+            if said.path != "/api/items":
+                self._read_of(
+                    said, said.path, said.answer if said.status == 200 else None, due.get(said.path, 0)
+                )
+                continue
+            rows = {f"/api/items/{json.loads(row)['id']}": row for row in _rows(said.answer)}
+            for path in {*rows, *due}:
+                self._read_of(said, path, rows.get(path), due.get(path, 0))
+
+    def _place_of(self, path: str, write: Said) -> int:
+        key = self._key(path)
+        if write.method != "DELETE":
+            return key.by.get(write.label, 0)
+        return next((n for n in key.deletes if key.states[n - 1] == write.answer), 0)
+
+    def _read_of(self, said: Said, path: str, body: bytes | None, due: int) -> None:
+        states = self._key(path).states
+        if body in states[due:]:
+            return
+        what = "missed an acknowledged write" if body in states else "saw what the primary never had"
+        self.faults.append(f"{path}: a read {what} ({_shown(states[due])}): {said}")
+
+    # -- the end -------------------------------------------------------------------------------------------
+
+    def _both_are_equal(self) -> None:
+        for path in sorted({path for final in self._final.values() for path in final}):
+            there = {name: final.get(path) for name, final in self._final.items()}
+            last = self._key(path).states[-1]
+            if any(body != last for body in there.values()):
+                shown = ", ".join(f"{name} {_shown(body)}" for name, body in there.items())
+                self.faults.append(f"{path}: unequal in the end: {shown}; the last state was {_shown(last)}")
+
+
+def _key(entry: Changed) -> str:
+    return f"/api/{entry.collection}/{entry.id}"
+
+
+def _label(body: bytes) -> str:
+    label: str = json.loads(body).get("by", "")
+    return label
+
+
+def _rows(answer: bytes) -> list[bytes]:
+    """The records of a list as their bytes: one encoder writes them alone and in a list."""
+    return [json.dumps(row, ensure_ascii=False, separators=(",", ":")).encode() for row in json.loads(answer)]
+
+
+def _shown(body: bytes | None) -> str:
+    if body is None:
+        return "nothing"
+    record = json.loads(body)
+    return f"by {record.get('by')} log {record.get('log', [])}"

@@ -1,0 +1,252 @@
+"""One life of the proxy: the production rooms, joined as proxy/app.py joins them, over simulated ports."""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Mapping
+from functools import lru_cache
+from pathlib import Path
+
+from proxy import observe
+from proxy.control import startup
+from proxy.control.actual import Actual
+from proxy.control.controller import Controller, SnapshotBox
+from proxy.control.mirroring import Mirroring
+from proxy.control.validations import Validations
+from proxy.errors import TurnoutError, UpstreamError
+from proxy.forward.forwarder import Forwarder
+from proxy.kinds import Kinds
+from proxy.limits import JOURNAL_BODIES_BYTES_MAX
+from proxy.mirror.gate import Gate
+from proxy.mirror.handle import MirrorHandle
+from proxy.mirror.replayer import Replayer
+from proxy.mirror.state import MirrorState, Roles
+from proxy.ports import Clock, Sender
+from proxy.routing.dice import EvenDice
+from proxy.settings.compile import compile_snapshot
+from proxy.settings.load import Settings, load
+from tests.simulation.disk import JournalDisk, SimulatedJournal
+from tests.simulation.loop import Process, VirtualLoop
+from tests.simulation.network import PORTS, Network, SimulatedSender
+
+ROUTING = """\
+version: 1
+upstreams:
+  json: {endpoints: ["http://127.0.0.1:3002"]}
+  postgres: {endpoints: ["http://127.0.0.1:3003"]}
+primary: ${PRIMARY:-json}
+canary:
+  enabled: true
+  always:
+    - {header: X-Canary, exact: always}
+  weight: 0
+routes:
+  - {path: "/api/*", key: "/api/{collection}/{id}"}
+limits: {response_timeout: 2s, hold_timeout: 1s, read_barrier: 50ms}
+"""
+
+_METRICS = observe.make_metrics()
+
+
+@lru_cache(maxsize=64)
+def _load(text: str) -> Settings:
+    return load(text, {}, "routing.yaml")
+
+
+class SimulatedClock:
+    """A ports.Clock; its wall can be set."""
+
+    def __init__(self, loop: VirtualLoop) -> None:
+        self._loop = loop
+        self.wall_offset_s = 1_800_000_000.0
+
+    def now(self) -> float:
+        return self._loop.time()
+
+    def wall(self) -> float:
+        return self._loop.time() + self.wall_offset_s
+
+
+class FileDisk:
+    """routing.yaml; an edit is there whole or not at all."""
+
+    def __init__(self) -> None:
+        self.text = ROUTING
+
+
+class SimulatedController(Controller):
+    """The production controller, whose file lies on the simulated disk."""
+
+    process: Process
+    file: FileDisk
+
+    async def _write(self, text: str) -> None:
+        await asyncio.sleep(0.001)
+        if self.process.step():
+            self.file.text = text
+            self.process.step()
+
+
+class Proxy:
+    """Everything of one life that the world may look at or order."""
+
+    def __init__(
+        self,
+        process: Process,
+        network: Network,
+        journal_disk: JournalDisk,
+        file: FileDisk,
+        clock: Clock,
+        dice: random.Random,
+        *,
+        sync_s: float,
+        fails: object,
+    ) -> None:
+        self.process = process
+        self.network = network
+        self.file = file
+        self.clock = clock
+        self.sender: Sender = SimulatedSender(process, network)
+        self.journal = SimulatedJournal(process, journal_disk, dice, sync_s=sync_s, fails=fails)  # type: ignore[arg-type]
+        self.state: MirrorState
+        self.controller: SimulatedController
+        self.validations: Validations
+        self.is_open = False
+
+    async def run(self) -> None:
+        """Serve until killed. TurnoutError where the start is refused."""
+        settings = _load(self.file.text)
+        journal, sender, clock = self.journal, self.sender, self.clock
+        actual = Actual(journal, clock)
+        kinds = Kinds(actual.meta.versioned)
+        draft = compile_snapshot(settings, primary=actual.meta.primary or settings.primary)
+        box = SnapshotBox(draft)
+        names = (draft.upstreams[0].name, draft.upstreams[1].name)
+        if actual.is_new:
+            await startup.check_upstreams(sender, actual, names, kinds)
+            await actual.begin(settings.primary)
+        await startup.check_upstreams(sender, actual, names, kinds)
+        journal.recovered.gaps[:] = await actual.gaps()
+        meta = actual.meta
+        primary = meta.primary
+        secondary = names[1] if primary == names[0] else names[0]
+        roles = Roles(primary, secondary, meta.epoch, meta.journal_id)
+        state = self.state = MirrorState(
+            journal.recovered,
+            draft.mirror,
+            roles,
+            clock.now(),
+            kinds=kinds,
+            late_s=draft.limits.response_timeout_s,
+        )
+        replayer = Replayer(state, journal, sender, clock)
+        gate = Gate(
+            state,
+            journal,
+            clock,
+            wake=replayer.wake,
+            bodies_bytes_max=JOURNAL_BODIES_BYTES_MAX,
+            hold_timeout_s=draft.limits.hold_timeout_s,
+        )
+        replayer.gate = gate
+        mirror = self.mirror = MirrorHandle(state, gate, replayer, journal, clock)
+        controller = self.controller = SimulatedController(
+            config=Path("/simulated/routing.yaml"),
+            env={},
+            settings=settings,
+            actual=actual,
+            mirror=mirror,
+            sender=sender,
+            clock=clock,
+            box=box,
+            mirroring=Mirroring(
+                actual=actual,
+                mirror=mirror,
+                sender=sender,
+                clock=clock,
+                names=names,
+                kinds=kinds,
+                hold_timeout_s=lambda: box.current.limits.hold_timeout_s,
+                give_writes=lambda _: None,
+                writes_under_way=lambda: 0,
+                is_on=True,
+            ),
+            kinds=kinds,
+        )
+        controller.process, controller.file = self.process, self.file
+        await controller.begin()
+        forwarder = Forwarder(snapshots=box, mirror=gate, dice=EvenDice(), clock=clock, metrics=_METRICS)
+
+        async def ensure_announced(upstream: str) -> bool:
+            return await startup.ensure_secondary(sender, actual, upstream, kinds)
+
+        replayer.ensure_announced = ensure_announced
+        self.validations = Validations(
+            actual=actual,
+            switching=controller.switching,
+            validator=self._validate,
+            clock=clock,
+            url_of=lambda name: name,
+            secondary=lambda: box.current.secondary,
+            clear_gaps=mirror.cleared,
+            is_mirror_on=lambda: True,
+            token="",
+            kinds=kinds,
+        )
+        gate.fence(f"{primary} has not been told epoch {meta.epoch} yet")
+        await forwarder.start("127.0.0.1", PORTS["proxy"])
+        replayer.start()
+        replayer.look_for_secondary("it has not answered yet")
+        tasks = [
+            asyncio.create_task(startup.open_for_writes(sender, actual, mirror, controller.switching, kinds)),
+            asyncio.create_task(controller.pursue()),
+        ]
+        self.is_open = True
+        await asyncio.gather(*tasks)
+
+    async def _validate(
+        self, primary_url: str, secondary_url: str, *, token: str, epoch: str
+    ) -> Mapping[str, object]:
+        """A ports.Validator over the protocol's buckets; a difference counts once it has stayed for a while."""
+        header = [("Turnout-Epoch", epoch)]
+        for _ in range(20):
+            found: list[bytes] = []
+            for name in (primary_url, secondary_url):
+                reply = await self.sender.send(
+                    name, "GET", "/_turnout/buckets?collection=items", header, timeout_s=2.0
+                )
+                if reply.status != 200:
+                    raise UpstreamError(f"{name} answers {reply.status}")
+                found.append(reply.body)
+            if found[0] == found[1]:
+                return {"equal": True}
+            await asyncio.sleep(0.2)
+        return {"equal": False}
+
+    # -- an operator's wishes --------------------------------------------------------------------------
+
+    async def validate(self) -> str:
+        try:
+            run = self.validations.begin("operator")
+        except TurnoutError as error:
+            return f"{error.code} {error}"
+        await self.validations.wait()
+        return f"{run.state} {run.error}"
+
+    async def switch(self) -> str:
+        to = self.controller.other(self.controller.primary)
+        try:
+            done = await self.controller.switch(
+                to, reason="simulated", actor="operator", force=True, wait_s=2.0
+            )
+        except TurnoutError as error:
+            return f"{error.code} {error}"
+        return f"done {done}"
+
+    async def canary(self) -> str:
+        try:
+            await self.controller.canary(enabled=True, weight=None, match=None, force=True, actor="operator")
+        except TurnoutError as error:
+            return f"{error.code} {error}"
+        return "enabled"

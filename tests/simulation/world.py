@@ -1,0 +1,341 @@
+"""One run: a world from one seed, first under faults, then healed; then the checker.
+
+begin ─► faulty half: clients write and read, the plan's faults and orders happen ─► heal: no new fault,
+every program runs ─► converge: the mirror settles all within CONVERGE_S ─► what is late arrives ─► check
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections import Counter
+from dataclasses import dataclass, field
+
+import structlog
+
+from backends.contract.canonical import encode
+from proxy.errors import TurnoutError
+from tests.simulation.checker import Checker
+from tests.simulation.clients import Client, Said
+from tests.simulation.disk import JournalDisk, StoreDisk
+from tests.simulation.loop import PROCESS, NothingToDoError, Process, VirtualLoop
+from tests.simulation.network import Network
+from tests.simulation.plan import UPSTREAMS, Event, Plan, What, draw
+from tests.simulation.proxy_process import FileDisk, Proxy, SimulatedClock
+from tests.simulation.upstream import Upstream, seed_records
+
+CONVERGE_S = 120.0
+LATE_S = 30.0
+RESTART_S = 0.3
+ORDERS_MAX = 6
+"""How often an operator asks again for what was refused or called off."""
+
+
+@dataclass(slots=True)
+class Result:
+    """What came of a seed."""
+
+    plan: Plan
+    faults: list[str]
+    trace: list[str] = field(default_factory=list[str])
+    marks: Counter[str] = field(default_factory=Counter[str])
+
+
+class World:
+    def __init__(self, plan: Plan, *, is_traced: bool = False) -> None:
+        self.plan = plan
+        self.loop = VirtualLoop()
+        self.faults: list[str] = []
+        self.trace: list[str] = []
+        self._is_traced = is_traced
+        self._is_healed = False
+        self._dice = {
+            name: random.Random(f"{name} {plan.seed}") for name in ("network", "disks", "clients", "world")
+        }
+        self.network = Network(self.loop, self._dice["network"], plan, self.note)
+        self.clock = SimulatedClock(self.loop)
+        self._journal_disk = JournalDisk()
+        self._file = FileDisk()
+        self.disks = {name: StoreDisk() for name in UPSTREAMS}
+        self.processes: list[Process] = []
+        self.upstreams: dict[str, Upstream] = {}
+        self.proxy: Proxy | None = None
+        self._crashes = list(plan.crashes)
+        self._clients: list[Client] = []
+        self._ids = [str(number) for number in range(1, plan.hot_keys + 1)]
+        self._alive = set(self._ids) if plan.has_seeded_records else set[str]()
+        """Records that are there as far as clients were told: so that most writes are sensible ones."""
+        self._back_at_s: dict[str, float] = {}
+        self.marks: Counter[str] = Counter()
+        """What happened, counted: a run in which nothing happens proves nothing."""
+        if plan.has_seeded_records:
+            records = {record_id: encode({"id": int(record_id), "by": "seed"}) for record_id in self._ids}
+            for disk in self.disks.values():
+                seed_records(disk, records)
+
+    def note(self, text: str) -> None:
+        if self._is_traced:
+            self.trace.append(f"{self.loop.time():9.4f}  {text}")
+
+    # -- programs ----------------------------------------------------------------------------------------
+
+    def _process(self, name: str) -> Process:
+        process = Process(name, self._on_kill)
+        self.processes.append(process)
+        return process
+
+    def _on_kill(self, process: Process) -> None:
+        self.marks[f"kill {process.name}"] += 1
+        self.note(f"{process.name} is killed at its step {process.steps}")
+        if process.name in UPSTREAMS:
+            self.network.died(process.name)
+        back_s = (
+            RESTART_S
+            if self._is_healed
+            else max(RESTART_S, self._back_at_s.get(process.name, 0.0) - self.loop.time())
+        )
+        start = self._start_proxy if process.name == "proxy" else self._start_upstream
+        self.loop.call_later(back_s, start, process.name, context=_nobodys())
+
+    def _start_upstream(self, name: str) -> None:
+        host = self.network.hosts[name]
+        if host.process is not None and not host.process.is_dead:
+            return
+        if not self._is_healed and self._back_at_s.get(name, 0.0) > self.loop.time() + 1e-6:
+            return
+        process = self._process(name)
+        self.note(f"{name} starts")
+        disk, dice, plan = self.disks[name], self._dice["disks"], self.plan
+
+        def is_full() -> bool:
+            return not self._is_healed and plan.store_full > 0 and dice.random() < plan.store_full
+
+        def make() -> Upstream:
+            return Upstream(process, disk, dice, self.clock.wall, sync_s=plan.sync_s, is_full=is_full)
+
+        self.upstreams[name] = process.context.run(make)
+        host.process, host.serve = process, self.upstreams[name].serve
+
+    def _start_proxy(self, name: str = "proxy") -> None:
+        if self.proxy is not None and not self.proxy.process.is_dead:
+            return
+        process = self._process(name)
+        if self._crashes and not self._is_healed:
+            process.dies_at_step = self._crashes.pop(0)
+        self.note(f"{name} starts")
+        plan, dice = self.plan, self._dice["disks"]
+
+        def fails() -> bool:
+            return not self._is_healed and plan.sync_fails > 0 and dice.random() < plan.sync_fails
+
+        def make() -> Proxy:
+            return Proxy(
+                process, self.network, self._journal_disk, self._file, self.clock, dice,
+                sync_s=plan.sync_s, fails=fails,
+            )  # fmt: skip
+
+        self.proxy = process.context.run(make)
+        process.spawn(self._run_proxy(self.proxy))
+
+    async def _run_proxy(self, proxy: Proxy) -> None:
+        try:
+            await proxy.run()
+        except TurnoutError as error:
+            self.note(f"the proxy refuses to start: {error}")
+            if self._is_healed:
+                self.faults.append(f"the proxy refuses to start: {error}")
+            proxy.process.kill()
+
+    # -- events ------------------------------------------------------------------------------------------
+
+    def _happen(self, event: Event) -> None:
+        if self._is_healed:
+            return
+        self.note(f"{event.what} {event.target} {event.length_s:.3f}")
+        match event.what:
+            case What.KILL:
+                self._back_at_s[event.target] = self.loop.time() + event.length_s
+                process = (
+                    self.network.hosts[event.target].process
+                    if event.target in UPSTREAMS
+                    else (self.proxy and self.proxy.process)
+                )
+                if process:
+                    process.kill()
+            case What.PART:
+                host = self.network.hosts[event.target]
+                host.is_parted = True
+                self.loop.call_later(event.length_s, setattr, host, "is_parted", False)
+            case What.CLOCK_BACK:
+                self.clock.wall_offset_s -= event.length_s
+            case What.DISK_FULL:
+                self._journal_disk.is_full = True
+                self.loop.call_later(event.length_s, setattr, self._journal_disk, "is_full", False)
+            case What.VALIDATE | What.SWITCH | What.CANARY:
+                self._order(event.what)
+
+    def _order(self, what: What) -> None:
+        """An operator's wish; it dies with the proxy."""
+        proxy = self.proxy
+        if (
+            proxy is None
+            or proxy.process.is_dead
+            or not proxy.is_open
+            or not proxy.controller.switching.is_open
+        ):
+            if not self._is_healed:
+                self.loop.call_later(0.1, self._order, what)  # an operator tries again until it is there
+            return
+
+        async def run() -> None:
+            wish = {What.VALIDATE: proxy.validate, What.SWITCH: proxy.switch, What.CANARY: proxy.canary}[what]
+            for _ in range(ORDERS_MAX):
+                said = await wish()
+                self.note(f"{what}: {said}")
+                result = said.partition(" ")[0]
+                self.marks[f"{what} {result}"] += 1
+                if result not in ("failed", "refused"):
+                    return
+                await asyncio.sleep(0.5)
+
+        proxy.process.spawn(run())
+
+    # -- a run -------------------------------------------------------------------------------------------
+
+    async def run(self) -> None:
+        self.loop.call_soon(self._start_proxy, "proxy", context=_nobodys())
+        for name in UPSTREAMS:
+            self._start_upstream(name)
+        for event in self.plan.events:
+            self.loop.call_at(event.at_s, self._happen, event, context=_nobodys())
+        await asyncio.sleep(0.2)
+        self._clients = [
+            Client(number, self.loop, random.Random(f"client {number} {self.plan.seed}"), self.note)
+            for number in range(self.plan.clients)
+        ]
+        await asyncio.gather(*(self._live(client) for client in self._clients))
+        await self._heal()
+        await self._converge()
+        await asyncio.sleep(LATE_S)
+        await self._converge()
+
+    async def _live(self, client: Client) -> None:
+        plan, dice = self.plan, client._dice
+        for _ in range(plan.writes_each):
+            await client.write(self._ids, self._alive, retries=plan.retries, canary_share=plan.canary_share)
+            while dice.random() < 0.4:
+                await client.read(self._ids, canary_share=0.8)
+            await asyncio.sleep(dice.expovariate(1 / plan.think_s))
+
+    async def _heal(self) -> None:
+        self.note("healed")
+        self._is_healed = True
+        self._crashes = []
+        self.network.heal()
+        self._journal_disk.is_full = False
+        for process in self.processes:
+            process.dies_at_step = None
+        for name in UPSTREAMS:
+            self._start_upstream(name)
+        self._start_proxy()
+
+    async def _converge(self) -> None:
+        """Writes are taken again, and all that was ever accepted is settled."""
+        end_s = self.loop.time() + CONVERGE_S
+        prober = Client(len(self._clients), self.loop, random.Random("prober"), self.note)
+        self._clients.append(prober)
+        while (
+            not 0
+            < (
+                await prober.ask(
+                    "PUT",
+                    "/api/items/1",
+                    {"by": prober.label()},
+                    creates=True,
+                    label=f"{prober.name}-{prober._count}",
+                )
+            ).status
+            < 500
+        ):
+            if self.loop.time() > end_s:
+                self.faults.append(f"no write is taken {CONVERGE_S:.0f} s after the healing")
+                return
+            await asyncio.sleep(0.5)
+        while not self._is_at_rest():
+            if self.loop.time() > end_s:
+                lanes = self.proxy.state.lanes if self.proxy is not None else None
+                left = (
+                    []
+                    if lanes is None
+                    else [f"{one.seq} {one.key} {one.state}" for one in lanes.entries.values()]
+                )
+                self.faults.append(f"not settled {CONVERGE_S:.0f} s after the healing: {left}")
+                return
+            await asyncio.sleep(0.25)
+
+    def _is_at_rest(self) -> bool:
+        proxy = self.proxy
+        return proxy is not None and proxy.is_open and not proxy.state.lanes.entries
+
+    def end(self) -> None:
+        self.loop.end(self.processes)
+
+    def judge(self) -> Result:
+        log: list[Said] = [said for client in self._clients for said in client.log]
+        entries = {name: disk.entries() for name, disk in self.disks.items()}
+        faults = [*self.faults, *self.loop.faults, *Checker(entries, log).check()]
+        marks = self.marks + self.network.marks
+        for said in log:
+            if said.is_write:
+                marks[
+                    "writes acknowledged"
+                    if 200 <= said.status < 300
+                    else "writes refused"
+                    if 400 <= said.status < 500
+                    else "writes unknown"
+                ] += 1
+            elif said.status in (200, 404):
+                marks[f"reads by {said.served_by}"] += 1
+        return Result(self.plan, faults, self.trace, marks)
+
+
+def run_seed(seed: int, *, is_traced: bool = False, plan: Plan | None = None) -> Result:
+    """Everything from the seed: the same seed gives the same run."""
+    random.seed(seed)  # production jitter
+    world = World(plan or draw(seed), is_traced=is_traced)
+    log = _Log(world)
+    structlog.configure(
+        processors=[log],
+        wrapper_class=structlog.make_filtering_bound_logger(0 if is_traced else 40),
+        cache_logger_on_first_use=False,
+    )
+    try:
+        world.loop.run_until_complete(world.run())
+    except NothingToDoError:
+        world.faults.append("everybody waits, and nothing will ever happen")
+    finally:
+        world.end()
+        structlog.reset_defaults()
+    return world.judge()
+
+
+class _Log:
+    """The programs' own log: into the trace; an exception in it is a fault."""
+
+    def __init__(self, world: World) -> None:
+        self._world = world
+
+    def __call__(self, _logger: object, level: str, event: dict[str, object]) -> str:
+        process = PROCESS.get()
+        name = process.name if process is not None else "?"
+        if process is None or not process.is_dead:
+            self._world.note(f"{name} {level}: {event}")
+            if event.get("exc_info"):
+                self._world.faults.append(f"{name} logged an exception: {event}")
+        raise structlog.DropEvent
+
+
+def _nobodys() -> object:
+    import contextvars
+
+    return contextvars.Context()
