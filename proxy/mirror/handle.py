@@ -180,6 +180,9 @@ class MirrorHandle:
             "pending": pending,
             "in_flight": lanes.in_flight(),
             "in_doubt": lanes.in_doubt(),
+            "sweeping": sorted(
+                {prefix or "/" for one in lanes.sweeps.running.values() for prefix in one.entry.marks}
+            ),
             "dead": totals.get("dead", 0),
             "dead_letters": len(state.dead),
             "success_rate": 1.0 if due <= 0 else min(1.0, settled / due),
