@@ -24,6 +24,9 @@ NAMES = (
     "switch-burned",
     "switch-announced",
     "switch-committed",
+    "salvaged",
+    "returned-voided",
+    "mirror-gap-marked",
 )
 
 

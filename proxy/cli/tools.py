@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from proxy.cli import fields
@@ -38,6 +38,14 @@ async def validator(primary_url: str, secondary_url: str, *, token: str, epoch: 
 
     with failures_told():
         return await validate_upstreams(primary_url, secondary_url, token=token, epoch=epoch)
+
+
+async def differ(primary_url: str, secondary_url: str, *, token: str, epoch: str) -> Sequence[str]:
+    """The proxy's ports.Differ."""
+    from backends.migrate.validate import differing_keys
+
+    with failures_told():
+        return await differing_keys(primary_url, secondary_url, token=token, epoch=epoch)
 
 
 def primary_url(admin: AdminClient) -> str:

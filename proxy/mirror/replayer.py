@@ -9,7 +9,6 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import astuple, replace
-from urllib.parse import quote
 
 import structlog
 
@@ -21,6 +20,7 @@ from proxy.limits import DEAD_ANSWER_BYTES_MAX, MIRROR_REQUEST_TIMEOUT_S
 from proxy.mirror import settle
 from proxy.mirror.gate import Gate
 from proxy.mirror.lanes import Command, Repair, Replay, Settled, Void, backoff_s
+from proxy.mirror.salvage import path_of
 from proxy.mirror.settle import Verdict
 from proxy.mirror.state import MirrorState
 from proxy.model import MirrorAnswer, Reply
@@ -38,11 +38,6 @@ log = structlog.get_logger("mirror")
 
 EnsureAnnounced = Callable[[str], Awaitable[bool]]
 """Whether that upstream answers and knows the present epoch, telling it if it does not."""
-
-
-def path_of(key: str) -> str:
-    """The request target of a key: each segment percent-encoded."""
-    return quote(key, safe="/-._~!$&'()*+,;=:@")
 
 
 class Replayer:

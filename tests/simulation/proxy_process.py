@@ -13,12 +13,14 @@ from proxy.control import startup
 from proxy.control.actual import Actual
 from proxy.control.controller import Controller, SnapshotBox
 from proxy.control.mirroring import Mirroring
+from proxy.control.pursuit import pursue
 from proxy.control.validations import Validations
 from proxy.errors import TurnoutError, UpstreamError
 from proxy.forward.forwarder import Forwarder
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX
 from proxy.mirror.gate import Gate
 from proxy.mirror.handle import MirrorHandle
+from proxy.mirror.left_behind import LeftBehind
 from proxy.mirror.replayer import Replayer
 from proxy.mirror.state import MirrorState, Roles
 from proxy.ports import Clock, Sender
@@ -162,6 +164,7 @@ class Proxy:
                 writes_under_way=lambda: 0,
                 is_on=True,
             ),
+            salvager=LeftBehind(state, replayer, journal, sender, clock),
         )
         controller.process, controller.file = self.process, self.file
         await controller.begin()
@@ -188,7 +191,7 @@ class Proxy:
         replayer.look_for_secondary("it has not answered yet")
         tasks = [
             asyncio.create_task(startup.open_for_writes(sender, actual, mirror, controller.switching)),
-            asyncio.create_task(controller.pursue()),
+            asyncio.create_task(pursue(controller, actual, clock, "routing.yaml")),
         ]
         self.is_open = True
         await asyncio.gather(*tasks)

@@ -165,7 +165,7 @@ def test_every_error_code_is_in_the_reference_and_no_other():
 def test_every_rule_of_the_mirror_is_told_by_its_name():
     rules = {
         name
-        for file in ("lanes.py", "settle.py")
+        for file in ("lanes.py", "settle.py", "salvage.py")
         for name in re.findall(
             r"\*\*([a-z-]+)\*\*", (ROOT / "proxy" / "mirror" / file).read_text("utf-8").split('"""')[1]
         )
