@@ -9,20 +9,19 @@ from __future__ import annotations
 import asyncio
 import json
 import time
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import Awaitable, Callable, MutableMapping
 
 import prometheus_client
 import structlog
 from aiohttp import hdrs, web
-from aiohttp.typedefs import Handler
-from multidict import CIMultiDict
 
 from backends.calls import Call, ServerOptions
 from backends.contract import problems
 from backends.contract.answers import JSON_TYPE
 from backends.contract.problems import Problem
+from backends.http_server import HttpServer, response_of
 from backends.openapi import describe
-from backends.protocol_routes import BATCH_BYTES_MAX, ProtocolRoutes
+from backends.protocol_routes import ProtocolRoutes
 from backends.query import QueryError
 from backends.resources import Names, Resources
 from backends.store import (
@@ -36,7 +35,7 @@ from backends.store import (
     UnavailableError,
 )
 
-__all__ = ["ServerOptions", "make_app"]
+__all__ = ["ServerOptions", "make_server"]
 
 METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS"})
 EXPOSED = "ETag, Link, Location, X-Total-Count, Retry-After, Turnout-Version"
@@ -59,11 +58,20 @@ class Metrics:
             ["method"],
             registry=self.registry,
         )
+        self._children: dict[
+            tuple[str, int], tuple[prometheus_client.Counter, prometheus_client.Histogram]
+        ] = {}
+        """Looked up once for each method and status, of which there are few: the look-up costs more than counting."""
 
     def count(self, method: str, status: int, seconds: float) -> None:
-        method = method if method in METHODS else "other"
-        self._requests.labels(method, str(status)).inc()
-        self._duration.labels(method).observe(seconds)
+        children = self._children.get((method, status))
+        if children is None:
+            name = method if method in METHODS else "other"
+            children = (self._requests.labels(name, str(status)), self._duration.labels(name))
+            if name == method:
+                self._children[method, status] = children
+        children[0].inc()
+        children[1].observe(seconds)
 
 
 class Front:
@@ -77,7 +85,7 @@ class Front:
         self._protocol = ProtocolRoutes(store, options, names)
         self._metrics = Metrics()
 
-    async def serve(self, request: web.Request) -> web.StreamResponse:
+    async def serve(self, request: web.BaseRequest) -> web.StreamResponse:
         began = time.perf_counter()
         call = Call(request, self._options)
         try:
@@ -137,22 +145,9 @@ class Front:
         return _json(200, describe(collections, singletons))
 
 
-def make_app(store: Store, options: ServerOptions) -> web.Application:
-    """The application over an open store. It closes the store when it is cleaned up."""
-    front = Front(store, options)
-
-    @web.middleware
-    async def entry(request: web.Request, handler: Handler) -> web.StreamResponse:
-        del handler  # aiohttp's own routing has no part in it
-        return await front.serve(request)
-
-    async def close_store(_app: web.Application) -> AsyncIterator[None]:
-        yield
-        await store.close()
-
-    app = web.Application(middlewares=[entry], client_max_size=BATCH_BYTES_MAX)
-    app.cleanup_ctx.append(close_store)
-    return app
+def make_server(store: Store, options: ServerOptions) -> HttpServer:
+    """The server over an open store, which stays its caller's to close. Needs a running loop."""
+    return HttpServer(Front(store, options).serve)
 
 
 def _answer_of(error: Exception, call: Call) -> Answer:
@@ -183,16 +178,17 @@ def _answer_of(error: Exception, call: Call) -> Answer:
 
 
 def _response(call: Call, answer: Answer) -> web.Response:
-    headers = CIMultiDict(answer.headers)
+    response = response_of(answer)
+    headers = response.headers
     if not call.path.startswith("/_turnout"):
         headers["Access-Control-Allow-Origin"] = "*"
         headers["Access-Control-Expose-Headers"] = EXPOSED
         if call.method == "OPTIONS" and answer.status == 204:
             _allow_preflight(call, headers)
-    return web.Response(status=answer.status, headers=headers, body=answer.body or None)
+    return response
 
 
-def _allow_preflight(call: Call, headers: CIMultiDict[str]) -> None:
+def _allow_preflight(call: Call, headers: MutableMapping[str, str]) -> None:
     """What a page of another origin may send; never the mirror's headers."""
     wanted = [name.strip() for name in (call.header(hdrs.ACCESS_CONTROL_REQUEST_HEADERS) or "").split(",")]
     allowed = [name for name in wanted if name and not name.lower().startswith("turnout-")]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import hmac
 import ipaddress
@@ -12,7 +13,8 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from aiohttp import web
+from aiohttp import HttpVersion11, hdrs, web
+from aiohttp.http_exceptions import HttpProcessingError
 
 from backends.contract import canonical, numbers, problems
 from backends.contract.canonical import SERVER_FIELDS
@@ -39,6 +41,8 @@ class ServerOptions:
     mirror_token: str | None = None
     read_only: bool = False
     body_bytes_max: int = 10 << 20
+    body_timeout_s: float = 60.0
+    """From the end of the head to the end of the body."""
     wall: Callable[[], float] = time.time
 
 
@@ -57,7 +61,7 @@ ORDINARY = Protocol()
 class Call:
     """One request. Header faults, wrong media types and large bodies come out as Problems."""
 
-    def __init__(self, request: web.Request, options: ServerOptions) -> None:
+    def __init__(self, request: web.BaseRequest, options: ServerOptions) -> None:
         self._request = request
         self._options = options
         self.method = request.method
@@ -121,19 +125,36 @@ class Call:
             raise problems.mirror_token()
 
     async def body(self, bytes_max: int | None = None) -> bytes:
-        """The whole body. Problem too-large."""
+        """The whole body. Problems too-large, unsupported-media, request-timeout, bad-request."""
         limit = self._options.body_bytes_max if bytes_max is None else bytes_max
         request = self._request
+        if request.headers.get(hdrs.CONTENT_ENCODING, "identity").lower() != "identity":
+            raise problems.unsupported_coding()
         if request.content_length is not None and request.content_length > limit:
             raise problems.too_large(limit)
+        await self._continue()
         parts: list[bytes] = []
         size = 0
-        async for part in request.content.iter_any():
-            size += len(part)
-            if size > limit:
-                raise problems.too_large(limit)
-            parts.append(part)
+        try:
+            async with asyncio.timeout(self._options.body_timeout_s):
+                async for part in request.content.iter_any():
+                    size += len(part)
+                    if size > limit:
+                        raise problems.too_large(limit)
+                    parts.append(part)
+        except TimeoutError:
+            raise problems.request_timeout(self._options.body_timeout_s) from None
+        except (HttpProcessingError, web.RequestPayloadError):
+            raise problems.bad_request("The body is not framed as its head says.") from None
         return b"".join(parts)
+
+    async def _continue(self) -> None:
+        """Tell a client that waits for it to send the body (RFC 9110, section 10.1.1)."""
+        request = self._request
+        expected = request.headers.get(hdrs.EXPECT, "").lower()
+        if expected == "100-continue" and request.version == HttpVersion11 and not request.content.at_eof():
+            await request.writer.write(b"HTTP/1.1 100 Continue\r\n\r\n")
+            request.writer.output_size = 0  # what counts is whether the answer has begun
 
     async def fields(self) -> tuple[dict[str, Any], bool]:
         """The JSON object of a write, and whether it is a merge patch. Problems bad-json, unstorable, unsupported-media."""
@@ -169,7 +190,7 @@ class Call:
         return media.strip() if charset in ("", "utf-8", "utf8", "us-ascii") else ""
 
 
-def _is_loopback(request: web.Request) -> bool:
+def _is_loopback(request: web.BaseRequest) -> bool:
     peer: Any = request.transport.get_extra_info("peername") if request.transport is not None else None
     if not isinstance(peer, tuple):
         return False

@@ -23,11 +23,19 @@ def candidates(query: Query) -> tuple[str, list[object]]:
         quoted = _quoted(condition)
         if quoted is not None:
             arguments.append(quoted)
-            place = f"${len(arguments)}::text[]"
-            conditions.append(
-                f"(strpos(body, '\\') > 0 or exists (select from unnest({place}) as one where strpos(body, one) > 0))"
-            )
+            conditions.append(_holds_one(len(arguments)))
+    if query.references is not None:
+        arguments.append([f'"{field}"' for field in query.references.fields if "\x00" not in field])
+        conditions.append(_holds_one(len(arguments)))
     return " and ".join(conditions) or "true", arguments
+
+
+def _holds_one(place: int) -> str:
+    """The body holds one of an argument's texts, or a backslash."""
+    return (
+        f"(strpos(body, '\\') > 0 or exists"
+        f" (select from unnest(${place}::text[]) as one where strpos(body, one) > 0))"
+    )
 
 
 def _quoted(condition: Filter) -> list[str] | None:

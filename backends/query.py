@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from enum import StrEnum
 from typing import Any, Final
@@ -23,6 +23,9 @@ ROWS_MAX = 1000
 
 MISSING: Final = object()
 """What a path finds where a record has no such field; unlike null."""
+
+INDEX_DIGITS_MAX = 9
+"""Of a place in an array, in a dotted path."""
 
 _INTEGER = re.compile(r"-?(?:0|[1-9][0-9]{0,4299})\Z")
 _NUMBER = re.compile(r"-?(?:0|[1-9][0-9]*)(?:\.[0-9]+)?(?:[eE][+-]?[0-9]+)?\Z")
@@ -68,10 +71,23 @@ class SortBy:
 
 
 @dataclass(frozen=True, slots=True)
+class References:
+    """Records that refer to one of ``ids``. The first of ``fields`` that a record has is the one that refers."""
+
+    fields: tuple[str, ...]
+    ids: frozenset[str] = frozenset()
+
+    def of(self, record: Mapping[str, Any]) -> str | None:
+        """The id that the record refers to; None where it has none of the fields, or no id in it."""
+        return next((id_text(record[field]) for field in self.fields if field in record), None)
+
+
+@dataclass(frozen=True, slots=True)
 class Query:
     """A list's question. Without ``sort`` the order is that of creation; ties always go by id, ascending.
 
-    ``text`` is ``q``; ``after`` the id that the rows come after in this order.
+    ``text`` is ``q``; ``after`` the id that the rows come after in this order; ``references`` is for what the server
+    looks up itself (``_embed``).
     """
 
     filters: tuple[Filter, ...] = ()
@@ -80,16 +96,17 @@ class Query:
     offset: int = 0
     limit: int = ROWS_MAX
     after: str | None = None
+    references: References | None = None
 
     @property
     def is_plain(self) -> bool:
         """Only a window of the order of creation: no record needs to be read to answer it."""
-        return not (self.filters or self.sort or self.text or self.after is not None)
+        return self.selects_all and not self.sort and self.after is None
 
     @property
     def selects_all(self) -> bool:
         """No record is left out (the window aside)."""
-        return not (self.filters or self.text)
+        return not (self.filters or self.text or self.references is not None)
 
 
 def id_text(value: object) -> str | None:
@@ -110,8 +127,8 @@ def find(record: Mapping[str, Any], path: str) -> Any:
     for part in path.split("."):
         if isinstance(value, dict):
             value = value.get(part, MISSING)  # pyright: ignore[reportUnknownMemberType, reportUnknownVariableType]
-        elif isinstance(value, list) and part.isascii() and part.isdigit() and int(part) < len(value):  # pyright: ignore[reportUnknownArgumentType]
-            value = value[int(part)]  # pyright: ignore[reportUnknownVariableType]
+        elif isinstance(value, list) and (place := _index(part)) < len(value):  # pyright: ignore[reportUnknownArgumentType]
+            value = value[place]  # pyright: ignore[reportUnknownVariableType]
         else:
             return MISSING
         if value is MISSING:
@@ -138,11 +155,29 @@ def sort_key(value: Any) -> tuple[Any, ...]:
     return (7, tuple(sorted((key, sort_key(item)) for key, item in value.items())))
 
 
-def matches(query: Query, record: Mapping[str, Any]) -> bool:
-    """Whether the record is among those that the filters and ``q`` ask for."""
-    return all(_fits(condition, record) for condition in query.filters) and (
-        not query.text or _contains(record, query.text.casefold())
-    )
+class Matcher:
+    """Whether a record is among those that the filters, ``q`` and the references of a query ask for."""
+
+    def __init__(self, query: Query) -> None:
+        self._tests = [_test_of(condition) for condition in query.filters]
+        if query.text:
+            folded = query.text.casefold()
+            self._tests.append(lambda record: _contains(record, folded))
+        references = query.references
+        if references is not None:
+            self._tests.append(lambda record: references.of(record) in references.ids)
+        self._needles = [
+            needles for condition in query.filters if (needles := _needles(condition)) is not None
+        ]
+        if references is not None and all(map(_is_plain_name, references.fields)):
+            self._needles.append(tuple(_quoted(field) for field in references.fields))
+
+    def may_match(self, body: bytes) -> bool:
+        """False only where the record cannot match, judged by its bytes alone: it has none of the names that are asked for."""
+        return all(any(needle in body for needle in needles) for needles in self._needles) or b"\\" in body
+
+    def __call__(self, record: Mapping[str, Any]) -> bool:
+        return all(test(record) for test in self._tests)
 
 
 class Selection:
@@ -153,6 +188,7 @@ class Selection:
 
     def __init__(self, query: Query) -> None:
         self._query = query
+        self._matches = Matcher(query)
         self._total = 0
         self._window: list[bytes] = []
         self._rows: list[_Row] = []
@@ -164,8 +200,10 @@ class Selection:
         if query.is_plain:
             self._count(body)
             return
+        if self._is_streamed and not self._matches.may_match(body):
+            return
         parsed: Mapping[str, Any] = json.loads(body) if record is None else record
-        is_match = matches(query, parsed)
+        is_match = self._matches(parsed)
         if self._is_streamed:
             if is_match:
                 self._count(body)
@@ -196,14 +234,6 @@ class Selection:
         self._total += 1
 
 
-def apply(query: Query, bodies: Iterable[bytes]) -> tuple[Sequence[bytes], int]:
-    """:class:`Selection` over records that are all at hand, in the order of creation."""
-    selection = Selection(query)
-    for body in bodies:
-        selection.add(body)
-    return selection.page()
-
-
 @dataclass(frozen=True, slots=True)
 class _Row:
     keys: tuple[tuple[Any, ...], ...]
@@ -229,40 +259,80 @@ def _after(rows: list[_Row], query: Query) -> list[_Row]:
     return [row for row in rows if row.identity > gone]
 
 
-def _fits(condition: Filter, record: Mapping[str, Any]) -> bool:
-    operator, value = condition.operator, MISSING
-    if operator is not Operator.EQ:
-        value = find(record, condition.name)
-        if value is not MISSING:
-            operator = Operator.EQ
-    if value is MISSING:
-        value = find(record, condition.field)
+Test = Callable[[Mapping[str, Any]], bool]
+
+
+def _test_of(condition: Filter) -> Test:
+    """A filter, made ready once for many records."""
+    name, field, operator = condition.name, condition.field, condition.operator
+    is_wanted = _Wanted(condition.values)
     if operator is Operator.EQ:
-        return any(_equals(value, text) for text in condition.values)
+        return lambda record: is_wanted(find(record, field))
+    holds = _holds(operator, condition.values)
+
+    def test(record: Mapping[str, Any]) -> bool:
+        literal = find(record, name)
+        return holds(find(record, field)) if literal is MISSING else is_wanted(literal)
+
+    return test
+
+
+def _holds(operator: Operator, values: tuple[str, ...]) -> Callable[[Any], bool]:
+    """The comparison of one value."""
     if operator is Operator.NE:
-        return not any(_equals(value, text) for text in condition.values)
+        is_unwanted = _Wanted(values)
+        return lambda value: not is_unwanted(value)
     if operator is Operator.IN:
-        return any(_equals(value, text) for texts in condition.values for text in texts.split(","))
+        return _Wanted(tuple(text for texts in values for text in texts.split(",")))
     if operator is Operator.LIKE:
-        return isinstance(value, str) and any(
-            text.casefold() in value.casefold() for text in condition.values
-        )
-    return all(_compares(value, operator, text) for text in condition.values)
+        folded = [text.casefold() for text in values]
+        return lambda value: isinstance(value, str) and any(text in value.casefold() for text in folded)
+    return lambda value: all(_compares(value, operator, text) for text in values)
 
 
-def _equals(value: Any, text: str) -> bool:
-    """By the stored type; an array is asked whether it holds such a value."""
-    if isinstance(value, str):
-        return value == text
-    if value is MISSING or isinstance(value, dict):
-        return False
-    if isinstance(value, bool):
-        return text == ("true" if value else "false")
-    if value is None:
-        return text == "null"
-    if isinstance(value, list):
-        return any(_equals(item, text) for item in value if not isinstance(item, list))  # pyright: ignore[reportUnknownVariableType]
-    return value == number_of(text)
+class _Wanted:
+    """Whether a value is one of those that the texts mean, by the *stored* type; an array is asked whether it holds one."""
+
+    def __init__(self, texts: tuple[str, ...]) -> None:
+        self._texts = frozenset(texts)
+        self._numbers = frozenset(number for text in texts if (number := number_of(text)) is not None)
+
+    def __call__(self, value: Any) -> bool:
+        if isinstance(value, str):
+            return value in self._texts
+        if value is MISSING or isinstance(value, dict):
+            return False
+        if isinstance(value, bool):
+            return ("true" if value else "false") in self._texts
+        if value is None:
+            return "null" in self._texts
+        if isinstance(value, list):
+            return any(self(item) for item in value if not isinstance(item, list))  # pyright: ignore[reportUnknownVariableType]
+        return value in self._numbers
+
+
+def _needles(condition: Filter) -> tuple[bytes, ...] | None:
+    """Names of which a body that fits holds one, where that can be said: a field that is missing fits no filter but NE."""
+    if condition.operator is Operator.NE:
+        return None
+    names = {condition.name, condition.field}
+    return tuple(_quoted(name) for name in sorted(names)) if all(map(_is_plain_name, names)) else None
+
+
+def _is_plain_name(name: str) -> bool:
+    """Whether a JSON text without backslashes writes the name as itself, and it is no path."""
+    return name.isascii() and name.isprintable() and not any(char in name for char in '."\\')
+
+
+def _quoted(name: str) -> bytes:
+    return b'"%b"' % name.encode()
+
+
+def _index(part: str) -> int:
+    """The place in an array that a part of a path names; beyond every array where it names none."""
+    if part.isascii() and part.isdigit() and len(part) <= INDEX_DIGITS_MAX:
+        return int(part)
+    return 10**INDEX_DIGITS_MAX
 
 
 def _compares(value: Any, operator: Operator, text: str) -> bool:

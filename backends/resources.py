@@ -4,16 +4,18 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from backends.calls import Call, Protocol, ServerOptions
 from backends.contract import answers, canonical, problems, writes
-from backends.contract.conditions import NO_CONDITIONS
 from backends.contract.ids import id_text, is_usable_id
 from backends.contract.numbers import Repair
-from backends.contract.querystring import parse_listing
+from backends.contract.querystring import parse_listing, parse_relations
+from backends.contract.relations import NO_RELATIONS, Relations
 from backends.contract.writes import Moment, Numbering, RepairWrite, Rule, Write
 from backends.query import Query
+from backends.related import join
 from backends.store import Answer, Changed, Epoch, EpochState, Role, StaleEpochError, Store
 
 Rules = Callable[[Moment], Rule]
@@ -86,19 +88,25 @@ class Resources:
             return await self._list(call, collection)
         if call.method != "POST":
             return _other_method(call, ALLOW_COLLECTION)
-        if call.conditions() is not NO_CONDITIONS:
-            raise problems.not_yet("If-Match and If-None-Match of a POST are not built yet.")
         _no_query(call)
+        conditions = call.conditions()
         fields, _ = await call.fields()
         record_id: str | None = None
-        if "id" in fields:
+        if "id" not in fields:
+            conditions.check_create()  # before an id is made: none is spent on what cannot be
+        else:
             record_id = id_text(fields["id"])
             if record_id is None or not is_usable_id(record_id):
                 raise problems.bad_json(
                     "An id is an integer, or a string of 1–512 bytes that is no dot segment."
                 )
         return await self._write(
-            call, protocol, collection, record_id, lambda moment: writes.create(fields, moment), fields
+            call,
+            protocol,
+            collection,
+            record_id,
+            lambda moment: writes.create(fields, moment, conditions),
+            fields,
         )
 
     async def _record(self, call: Call, collection: str, record_id: str) -> Answer:
@@ -106,8 +114,8 @@ class Resources:
         method = call.method
         if method in ("GET", "HEAD"):
             await self._check_read(protocol)
-            _no_query(call)
-            return await self._read(call, collection, record_id)
+            relations = parse_relations(call.query) if call.query else NO_RELATIONS
+            return await self._read(call, collection, record_id, relations)
         if method not in ("PUT", "PATCH", "DELETE"):
             return _other_method(call, ALLOW_RECORD)
         if isinstance(protocol.mirror, Repair) and method != "PATCH":
@@ -144,7 +152,7 @@ class Resources:
         _no_query(call)
         if method in ("GET", "HEAD"):
             await self._check_read(protocol)
-            return await self._read(call, "", name)
+            return await self._read(call, "", name, NO_RELATIONS)
         if method not in ("PUT", "PATCH"):
             return _other_method(call, ALLOW_SINGLETON)
         conditions = call.conditions()
@@ -155,10 +163,13 @@ class Resources:
             rule = writes.patch_singleton(fields, conditions, is_merge_patch=is_merge)
         return await self._write(call, protocol, "", name, lambda _: rule, fields)
 
-    async def _read(self, call: Call, collection: str, record_id: str) -> Answer:
+    async def _read(self, call: Call, collection: str, record_id: str, relations: Relations) -> Answer:
         state, watermark = await self._store.get(collection, record_id)
         role = (await self._store.epoch()).role
         at = state.at if role is Role.SECONDARY else max(state.at, watermark)
+        if relations and state.body is not None:
+            bodies = await join(self._store, collection, [state.body], relations)
+            state = replace(state, body=bodies[0])
         return answers.read_answer(state, at, call.conditions())
 
     async def _list(self, call: Call, collection: str) -> Answer:
@@ -168,7 +179,10 @@ class Resources:
         if listing.unit == "_after" and page.bodies:
             last_id = id_text(json.loads(page.bodies[-1])["id"])
         link = listing.link(call.path, page.total, len(page.bodies), last_id)
-        return answers.list_answer(list(page.bodies), page.total, link, call.conditions())
+        bodies = page.bodies
+        if listing.relations:
+            bodies = await join(self._store, collection, bodies, listing.relations)
+        return answers.list_answer(bodies, page.total, link, call.conditions())
 
     async def _check_read(self, protocol: Protocol) -> None:
         """E3 holds for reads too; what only writes may carry is refused."""
@@ -232,6 +246,7 @@ class Resources:
         if call.method == "PUT":
             body = await call.body()
             record = canonical.parse_tolerant(body)
+            canonical.check_depth(body, record)
             if not isinstance(record, dict) or (collection and id_text(record.get("id")) != record_id):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]
                 raise problems.bad_json("A repair brings the record that its path names.")
             await self._names.demand_free(collection or record_id, for_singleton=not collection)
@@ -261,7 +276,7 @@ def _other_method(call: Call, allow: str) -> Answer:
 def _no_query(call: Call) -> None:
     """A parameter that means nothing here is refused, as everywhere."""
     if call.query:
-        raise problems.bad_query("Parameters belong to a GET of a collection.")
+        raise problems.bad_query("Parameters belong to reads of collections and records.")
 
 
 def _pinned(known: EpochState) -> Epoch | None:

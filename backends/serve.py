@@ -14,12 +14,9 @@ from pathlib import Path
 import structlog
 from aiohttp import web
 
-from backends.app import ServerOptions, make_app
+from backends.app import ServerOptions, make_server
 from backends.errors import StartError
 from backends.store import Store
-
-KEEPALIVE_S = 75.0
-"""Above every common idle time of a proxy's pool, so that the client is the one to close."""
 
 SHUTDOWN_S_MAX = 10.0
 BACKLOG = 1024
@@ -39,15 +36,10 @@ async def serve(around: StoreContext, options: ServerOptions, host: str, port: i
     listening = _bind(host, port)
     try:
         async with around() as open_store:
-            runner = web.AppRunner(
-                make_app(await open_store(), options),
-                access_log=None,
-                handler_cancellation=False,
-                keepalive_timeout=KEEPALIVE_S,
-                shutdown_timeout=SHUTDOWN_S_MAX,
-            )
-            await runner.setup()
+            store = await open_store()
+            runner = web.ServerRunner(make_server(store, options), shutdown_timeout=SHUTDOWN_S_MAX)
             try:
+                await runner.setup()
                 await web.SockSite(runner, listening, backlog=BACKLOG).start()
                 real: tuple[str, int] = listening.getsockname()[:2]
                 _log.info("ready", server=options.name, host=real[0], port=real[1], pid=os.getpid())
@@ -55,6 +47,7 @@ async def serve(around: StoreContext, options: ServerOptions, host: str, port: i
                 _log.info("stopping", server=options.name)
             finally:
                 await runner.cleanup()
+                await store.close()
     finally:
         listening.close()
     _log.info("stopped", server=options.name)

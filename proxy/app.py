@@ -41,24 +41,26 @@ from proxy.mirror.handle import MirrorHandle
 from proxy.mirror.left_behind import LeftBehind
 from proxy.mirror.replayer import Replayer
 from proxy.mirror.state import MirrorState, Roles
+from proxy.model import Snapshot
 from proxy.ports import Differ, Validator
 from proxy.routing.dice import EvenDice
 from proxy.sender import HttpSender
 from proxy.settings.compile import compile_snapshot
 from proxy.settings.load import load
 from proxy.settings.watch import watch
+from proxy.tls import Certificate, Secure, secure_for
 
 log = structlog.get_logger("proxy")
 
+CERTIFICATE_LOOK_S = 1.0
+"""How often the files of the clients' certificate are looked at."""
+
 
 class SystemClock:
-    """ports.Clock."""
+    """ports.Clock. Read twice a request, so without a Python call around it."""
 
-    def now(self) -> float:
-        return time.monotonic()
-
-    def wall(self) -> float:
-        return time.time()
+    now = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -208,6 +210,7 @@ async def _serve(
         sender=sender,
         differ=differ,
         url_of=url_of,
+        secure=lambda: _secure(box.current),
         token=token,
     )
 
@@ -225,6 +228,7 @@ async def _serve(
         clock=clock,
         url_of=url_of,
         secondary=lambda: box.current.secondary,
+        secure=lambda: _secure(box.current),
         clear_gaps=mirror.cleared,
         is_mirror_on=lambda: mirroring.is_on,
         token=token,
@@ -233,7 +237,9 @@ async def _serve(
 
     if is_mirrored:
         gate.fence(f"{primary} has not been told epoch {meta.epoch} yet")
-    port = await _listen("--listen", options.listen, forwarder.start)
+    certificate = Certificate(draft.tls) if draft.tls is not None else None
+    entrance = certificate.entrance if certificate is not None else None
+    port = await _listen("--listen", options.listen, lambda host, port: forwarder.start(host, port, entrance))
     stack.push_async_callback(forwarder.stop, SHUTDOWN_S_MAX)
 
     metrics.registry.register(MoveCollector(controller, mirror, health, journal.size_bytes, version()))
@@ -253,7 +259,7 @@ async def _serve(
         shares=metrics.traffic.by_upstream,
         is_accepting=lambda: not stop.is_set(),
         must_be_validated=options.must_be_validated,
-        addresses={"proxy": f"http://{_shown(options.listen[0])}:{port}"},
+        addresses={"proxy": f"{forwarder.proto.decode()}://{_shown(options.listen[0])}:{port}"},
     )
     runner = web.AppRunner(make_admin(panel, tokens), access_log=None, shutdown_timeout=2.0)
     await runner.setup()
@@ -272,6 +278,8 @@ async def _serve(
     ]
     stack.push_async_callback(replayer.stop)
     stack.push_async_callback(controller.switching.stop)
+    if certificate is not None:
+        tasks.append(asyncio.create_task(_follow_certificate(certificate, box)))
     if is_mirrored:
         replayer.start()
         replayer.look_for_secondary("it has not answered yet")
@@ -291,10 +299,35 @@ async def _serve(
         on_ready(port, admin_port)
     await stop.wait()
     log.info("stopping", in_flight=forwarder.in_flight)
+    await forwarder.stop(SHUTDOWN_S_MAX)  # first of all: what runs needs all the rest until it has ended
 
 
 async def _follow_file(controller: Controller, config: Path) -> None:
     await controller.follow(watch(config))
+
+
+async def _follow_certificate(certificate: Certificate, box: SnapshotBox) -> None:
+    """A renewed certificate is shown to the next client, without a restart; one that cannot be used replaces nothing."""
+    while True:
+        await asyncio.sleep(CERTIFICATE_LOOK_S)
+        settings = box.current.tls
+        if settings is None:
+            continue
+        try:
+            if certificate.look(settings):
+                log.info("certificate", file=settings.certificate)
+        except UsageError as error:
+            log.error("certificate_refused", error=error.message, kept="the last good one", next=error.hint)
+
+
+def _secure(snapshot: Snapshot) -> dict[str, Secure]:
+    """By URL, how each https endpoint is verified."""
+    found = (
+        (endpoint.url, secure_for(upstream, endpoint))
+        for upstream in snapshot.upstreams
+        for endpoint in upstream.endpoints
+    )
+    return {url: secure for url, secure in found if secure is not None}
 
 
 async def _end_tasks(tasks: list[asyncio.Task[None]]) -> None:

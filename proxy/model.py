@@ -33,17 +33,18 @@ class Stage(StrEnum):
 
 @dataclass(frozen=True, slots=True)
 class Endpoint:
-    """One host and port of an upstream. ``host`` without brackets; plain TCP."""
+    """One host and port of an upstream. ``host`` without brackets."""
 
     host: str
     port: int
+    is_tls: bool = False
 
     def __str__(self) -> str:
         return f"[{self.host}]:{self.port}" if ":" in self.host else f"{self.host}:{self.port}"
 
     @property
     def url(self) -> str:
-        return f"http://{self}"
+        return f"{'https' if self.is_tls else 'http'}://{self}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,10 +56,29 @@ class Health:
 
 
 @dataclass(frozen=True, slots=True)
+class UpstreamTls:
+    """How an ``https`` endpoint is verified."""
+
+    ca: str = ""
+    """A PEM file; empty: what the system trusts."""
+    server_name: str = ""
+    """What the certificate must be for; empty: the endpoint's host."""
+
+
+@dataclass(frozen=True, slots=True)
+class ClientTls:
+    """What the proxy shows to clients: PEM files."""
+
+    certificate: str
+    key: str
+
+
+@dataclass(frozen=True, slots=True)
 class Upstream:
     name: str
     endpoints: tuple[Endpoint, ...]
     health: Health | None = None
+    tls: UpstreamTls | None = None
 
 
 class MatchOn(StrEnum):
@@ -196,6 +216,7 @@ class Snapshot:
     limits: Limits
     trusted_proxies: tuple[str, ...] = ()
     """CIDR blocks whose X-Forwarded-For is believed."""
+    tls: ClientTls | None = None
     revision: int = 0
 
     def upstream(self, name: str) -> Upstream:

@@ -7,6 +7,7 @@ from typing import Protocol
 
 from proxy.errors import TurnoutError
 from proxy.model import MirrorAnswer, Place, PrimaryAnswer, Reply, Snapshot, WriteHead
+from proxy.tls import Secure
 
 
 class Clock(Protocol):
@@ -281,9 +282,15 @@ class Differ(Protocol):
     """Names every key whose record differs between two upstreams, at one look. Handed in by the CLI, like the Validator."""
 
     async def __call__(
-        self, primary_url: str, secondary_url: str, *, token: str, epoch: str
+        self,
+        primary_url: str,
+        secondary_url: str,
+        *,
+        token: str,
+        epoch: str,
+        secure: Mapping[str, Secure],
     ) -> Sequence[str]:
-        """UpstreamError where one of the two does not answer."""
+        """UpstreamError where one of the two does not answer; its arguments are those of a Validator."""
         ...
 
 
@@ -291,10 +298,16 @@ class Validator(Protocol):
     """Compares every record of both upstreams (P9). Handed in by the CLI, which knows the tools of the backends."""
 
     async def __call__(
-        self, primary_url: str, secondary_url: str, *, token: str, epoch: str
+        self,
+        primary_url: str,
+        secondary_url: str,
+        *,
+        token: str,
+        epoch: str,
+        secure: Mapping[str, Secure],
     ) -> Mapping[str, object]:
         """``{"equal": bool, "compared": int, "differences": […], …}``, JSON-able. UpstreamError where one does not answer.
 
-        ``epoch`` is the value of Turnout-Epoch. Differences under writes in flight are looked at again before they count.
+        ``secure`` says how an https URL of the two is verified. ``epoch`` is the value of Turnout-Epoch. Differences under writes in flight are looked at again before they count.
         """
         ...

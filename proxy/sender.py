@@ -8,8 +8,9 @@ import aiohttp
 from multidict import CIMultiDict
 from yarl import URL
 
-from proxy.errors import UpstreamError
-from proxy.model import Endpoint, Reply, Upstream
+from proxy.errors import UpstreamError, UsageError
+from proxy.model import Reply, Upstream
+from proxy.tls import secure_for
 
 CONNECTIONS_PER_UPSTREAM_MAX = 64
 _NO_AUTO = ("User-Agent", "Accept", "Accept-Encoding", "Content-Type")
@@ -38,12 +39,14 @@ class HttpSender:
         timeout_s: float,
     ) -> Reply:
         session = self._open()
-        endpoint = self._endpoint(upstream)
+        known = self._upstream(upstream)
+        endpoint = known.endpoints[self._turn.get(upstream, 0) % len(known.endpoints)]
         fields = CIMultiDict(headers)
         if self._token:
             fields["Turnout-Token"] = self._token
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_timeout_s)
         try:
+            context, name = secure_for(known, endpoint) or (True, None)
             async with session.request(
                 method,
                 URL(endpoint.url + target, encoded=True),
@@ -52,13 +55,15 @@ class HttpSender:
                 allow_redirects=False,
                 timeout=timeout,
                 skip_auto_headers=_NO_AUTO,
+                ssl=context,
+                server_hostname=name,
             ) as response:
                 content = await response.read()
                 pairs = tuple(
                     (name.decode("latin-1"), value.decode("latin-1")) for name, value in response.raw_headers
                 )
                 return Reply(response.status, pairs, content)
-        except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
+        except (TimeoutError, aiohttp.ClientError, OSError, ValueError, UsageError) as error:
             self._turn[upstream] = self._turn.get(upstream, 0) + 1
             what = str(error) or type(error).__name__
             raise UpstreamError(
@@ -68,10 +73,6 @@ class HttpSender:
     async def close(self) -> None:
         if self._session is not None:
             await self._session.close()
-
-    def _endpoint(self, upstream: str) -> Endpoint:
-        endpoints = self._upstream(upstream).endpoints
-        return endpoints[self._turn.get(upstream, 0) % len(endpoints)]
 
     def _open(self) -> aiohttp.ClientSession:
         if self._session is None:

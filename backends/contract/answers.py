@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
 
@@ -70,7 +71,7 @@ def read_answer(state: State, at: int, conditions: Conditions) -> Answer:
     return Answer(200, (JSON_TYPE, ("ETag", tag), version), state.body)
 
 
-def list_answer(bodies: list[bytes], total: int, link: str, conditions: Conditions) -> Answer:
+def list_answer(bodies: Sequence[bytes], total: int, link: str, conditions: Conditions) -> Answer:
     """GET of a collection: a bare array."""
     body = b"[" + b",".join(bodies) + b"]"
     tag = etag(body)

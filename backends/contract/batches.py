@@ -87,6 +87,7 @@ def _fault(line: _Line, *, is_singleton: bool) -> str | None:
     if body is None:
         return None
     value = canonical.parse_tolerant(body)
+    canonical.check_depth(body, value)
     if not isinstance(value, dict):
         return "the body must be an object"
     record = cast("dict[str, Any]", value)

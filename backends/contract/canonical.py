@@ -68,6 +68,15 @@ def _parse(raw: bytes, pairs_hook: Any) -> Any:
         raise unstorable(f"An integer has more than {DIGITS_MAX} digits.") from None
 
 
+def check_depth(raw: bytes, value: object) -> None:
+    """Problem unstorable where ``value``, written as ``raw``, is nested deeper than any part of a server will follow it.
+
+    It needs a walk, which the brackets in ``raw`` spare nearly every body.
+    """
+    if raw.count(b"[") + raw.count(b"{") > DEPTH_MAX and _depth_exceeds(value, DEPTH_MAX):
+        raise unstorable(f"Nested deeper than {DEPTH_MAX} levels.")
+
+
 def encode(value: Any) -> bytes:
     """The one encoder. Code points that are no scalar value (only files can bring them) stay escaped."""
     text = json.dumps(value, ensure_ascii=False, separators=(",", ":"), allow_nan=False)
@@ -116,10 +125,8 @@ def _no_constant(text: str) -> Any:
 
 
 def _check_storable(raw: bytes, value: object) -> None:
-    """Depth and odd code points. Both need a walk, which the raw bytes spare nearly every body."""
-    if raw.count(b"[") + raw.count(b"{") > DEPTH_MAX and _depth_exceeds(value, DEPTH_MAX):
-        raise unstorable(f"Nested deeper than {DEPTH_MAX} levels.")
-    if b"\\u" in raw:
+    check_depth(raw, value)
+    if b"\\u" in raw:  # only an escape brings an odd code point into UTF-8
         _check_strings(value)
 
 

@@ -7,9 +7,10 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from backends.contract.problems import bad_header, precondition_failed
+from backends.contract.problems import Problem, bad_header, precondition_failed
 
-_TAG = re.compile(r'\s*(W/)?("[\x21\x23-\x7e\x80-\xff]*")\s*(?:,|\Z)')
+_TAG = re.compile(r'[ \t]*(?:(W/)?("[\x21\x23-\x7e\x80-\U0010ffff]*"))?[ \t]*(?:,|\Z)')
+"""One element of a list of tags, which may be empty (RFC 9110, section 5.6.1.2). Bytes above 0x7f arrive decoded."""
 
 
 def etag(body: bytes) -> str:
@@ -42,6 +43,11 @@ class Conditions:
     def creates(self) -> bool:
         """``If-None-Match: *``: only where nothing is (a PUT then creates)."""
         return self.if_none_match is not None and self.if_none_match.is_any
+
+    def check_create(self) -> None:
+        """Problem precondition-failed where the client said that something must be there already (no tag fits nothing)."""
+        if self.if_match is not None:
+            raise precondition_failed("There is no record that If-Match could fit.")
 
     def check_write(self, current: bytes) -> None:
         """Problem precondition-failed where the present body is not what the client said it must be."""
@@ -81,7 +87,14 @@ def _parse_tags(name: str, values: Sequence[str]) -> Tags | None:
     while place < len(text):
         found = _TAG.match(text, place)
         if found is None:
-            raise bad_header(f'{name} must be * or a list of quoted tags, such as "0123abcd".')
-        tags.append((found[1] is not None, found[2]))
+            raise _bad_tags(name)
+        if found[2] is not None:
+            tags.append((found[1] is not None, found[2]))
         place = found.end()
+    if not tags:
+        raise _bad_tags(name)
     return Tags(is_any=False, tags=tuple(tags))
+
+
+def _bad_tags(name: str) -> Problem:
+    return bad_header(f'{name} must be * or a list of quoted tags, such as "0123abcd".')

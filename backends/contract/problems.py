@@ -50,6 +50,11 @@ class Problem(Exception):  # noqa: N818 - RFC 9457 calls it a problem
         )
 
 
+def bad_request(detail: str) -> Problem:
+    """What is no HTTP message, or a body that is not framed as its head says."""
+    return Problem(400, "bad-request", detail)
+
+
 def bad_json(detail: str) -> Problem:
     return Problem(400, "bad-json", detail)
 
@@ -68,6 +73,10 @@ def not_found(detail: str = "There is nothing here.") -> Problem:
 
 def method_not_allowed(allow: str) -> Problem:
     return Problem(405, "method-not-allowed", f"Allowed here: {allow}.", headers=(("Allow", allow),))
+
+
+def request_timeout(seconds: float) -> Problem:
+    return Problem(408, "request-timeout", f"The body did not arrive within {seconds:g} s.")
 
 
 def conflict(record_id: str) -> Problem:
@@ -99,6 +108,15 @@ def too_large(bytes_max: int) -> Problem:
 def unsupported_media(*accepted: str) -> Problem:
     headers = (("Accept-Patch", ", ".join(accepted)),) if len(accepted) > 1 else ()
     return Problem(415, "unsupported-media", f"Send Content-Type: {' or '.join(accepted)}.", headers=headers)
+
+
+def unsupported_coding() -> Problem:
+    return Problem(
+        415,
+        "unsupported-media",
+        "Send the body without Content-Encoding.",
+        headers=(("Accept-Encoding", "identity"),),
+    )
 
 
 def unstorable(detail: str) -> Problem:
@@ -136,11 +154,6 @@ def storage_full() -> Problem:
 
 def unavailable(detail: str = "The store cannot be reached now.") -> Problem:
     return Problem(503, "unavailable", detail, headers=_RETRY_SOON)
-
-
-def not_yet(detail: str) -> Problem:
-    """What the design promises and this version does not do: refused, never accepted and ignored."""
-    return Problem(501, "not-yet", detail)
 
 
 def internal() -> Problem:

@@ -6,11 +6,14 @@ ignored filter would answer with the wrong records.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from urllib.parse import parse_qsl, quote, urlencode
 
-from backends.contract.problems import bad_query, not_yet
+from backends.contract.ids import is_usable_id
+from backends.contract.problems import bad_query
+from backends.contract.relations import NO_RELATIONS, RELATIONS_MAX, Relations
 from backends.query import ROWS_MAX, Filter, Operator, Query, SortBy
 
 PAGE_ROWS_DEFAULT = 10
@@ -19,8 +22,13 @@ PAGE_ROWS_DEFAULT = 10
 PARAMETERS_MAX = 100
 NUMBER_MAX = (1 << 53) - 1
 
+SORT_FIELDS_MAX = 10
+
+_PATH = "/%:@!$&'()*+,;=~-._"
+"""What stands in a path as it was sent; anything else would end the link's target."""
+_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
 _SINGLE = ("_sort", "_order", "_page", "_per_page", "_limit", "_start", "_end", "_after", "q")
-_LATER = ("_embed", "_expand")
+_RELATIONS = ("_embed", "_expand")
 _SUFFIXES = {f"_{operator}": operator for operator in Operator if operator is not Operator.EQ}
 
 
@@ -33,6 +41,7 @@ class Listing:
     """The parameters that the neighbours share."""
     unit: str
     """Which parameter moves on: ``_page``, ``_start`` or ``_after``."""
+    relations: Relations = NO_RELATIONS
 
     def link(self, path: str, total: int, shown: int, last_id: str | None) -> str:
         """RFC 8288 links first, prev, next, last; "" where the answer is all there is. ``path`` is sent as it is."""
@@ -61,23 +70,19 @@ class Listing:
 
 def parse_listing(raw_query: str) -> Listing:
     """From the raw query of a URL. Problem bad-query."""
-    try:
-        pairs = parse_qsl(raw_query, keep_blank_values=True, errors="strict", max_num_fields=PARAMETERS_MAX)
-    except UnicodeDecodeError:
-        raise bad_query("The query does not decode to UTF-8.") from None
-    except ValueError:
-        raise bad_query(f"More than {PARAMETERS_MAX} parameters.") from None
+    pairs = parse_pairs(raw_query)
     single: dict[str, str] = {}
     filters: dict[str, list[str]] = {}
     for name, value in pairs:
-        if name in _LATER:
-            raise not_yet(f"{name} is not built yet.")
         if name in _SINGLE:
             if name in single:
                 raise bad_query(f"{name} is given twice.")
             single[name] = value
         elif name.startswith("_") or not name:
-            raise bad_query(f"Unknown parameter {name!r}; known are {', '.join((*_SINGLE, *_LATER))}.")
+            if name not in _RELATIONS:
+                raise bad_query(
+                    f"Unknown parameter {name!r}; known are {', '.join((*_SINGLE, *_RELATIONS))}."
+                )
         else:
             filters.setdefault(name, []).append(value)
     offset, limit, unit = _window(single)
@@ -91,7 +96,45 @@ def parse_listing(raw_query: str) -> Listing:
         after=after,
     )
     moving = ("_page", "_per_page", "_limit", "_start", "_end", "_after")
-    return Listing(query, tuple((name, value) for name, value in pairs if name not in moving), unit)
+    kept = tuple((name, value) for name, value in pairs if name not in moving)
+    return Listing(query, kept, unit, _relations(pairs))
+
+
+def parse_relations(raw_query: str) -> Relations:
+    """What a single record is to be joined with, the only thing that its URL may ask for. Problem bad-query."""
+    pairs = parse_pairs(raw_query)
+    for name, _ in pairs:
+        if name not in _RELATIONS:
+            raise bad_query(f"Unknown parameter {name!r}; a single record knows {' and '.join(_RELATIONS)}.")
+    return _relations(pairs)
+
+
+def parse_pairs(raw_query: str) -> list[tuple[str, str]]:
+    """The parameters in their order. Problem bad-query where they do not decode, or are too many."""
+    if _BAD_PERCENT.search(raw_query):
+        raise bad_query("The query has a % that is no escape; write %25.")
+    try:
+        raw_query.encode()
+        return parse_qsl(raw_query, keep_blank_values=True, errors="strict", max_num_fields=PARAMETERS_MAX)
+    except UnicodeError:
+        raise bad_query("The query does not decode to UTF-8.") from None
+    except ValueError:
+        raise bad_query(f"More than {PARAMETERS_MAX} parameters.") from None
+
+
+def _relations(pairs: Sequence[tuple[str, str]]) -> Relations:
+    named: dict[str, tuple[str, ...]] = {}
+    for wanted in _RELATIONS:
+        texts = [text for name, value in pairs if name == wanted for text in value.split(",")]
+        if not all(map(is_usable_id, texts)):
+            raise bad_query(f"{wanted} is a list of names, such as {wanted}=orders.")
+        named[wanted] = tuple(dict.fromkeys(texts))
+    relations = Relations(named["_embed"], named["_expand"])
+    if len(relations.embeds) + len(relations.expands) > RELATIONS_MAX:
+        raise bad_query(f"_embed and _expand name at most {RELATIONS_MAX} collections.")
+    if not set(relations.embeds).isdisjoint(relations.expands):
+        raise bad_query("A name is either embedded or expanded.")
+    return relations or NO_RELATIONS
 
 
 def _filter(name: str, values: Sequence[str]) -> Filter:
@@ -108,6 +151,8 @@ def _sort(single: dict[str, str]) -> tuple[SortBy, ...]:
         return ()
     fields = single["_sort"].split(",")
     orders = single["_order"].lower().split(",") if "_order" in single else []
+    if len(fields) > SORT_FIELDS_MAX:
+        raise bad_query(f"_sort has at most {SORT_FIELDS_MAX} fields.")
     if any(field in ("", "-") for field in fields):
         raise bad_query("_sort is a list of fields, such as _sort=name,-price.")
     if len(orders) > len(fields) or any(order not in ("asc", "desc") for order in orders):
@@ -168,4 +213,4 @@ def _number(single: dict[str, str], name: str, least: int) -> int:
 
 
 def _link(path: str, name: str, pairs: Sequence[tuple[str, str]]) -> str:
-    return f'<{path}?{urlencode(pairs, quote_via=quote)}>; rel="{name}"'
+    return f'<{quote(path, safe=_PATH)}?{urlencode(pairs, quote_via=quote)}>; rel="{name}"'

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from backends.contract import problems
-from backends.contract.canonical import SERVER_FIELDS, encode, encode_record
+from backends.contract.canonical import SERVER_FIELDS, encode, encode_record, number
 from backends.contract.conditions import Conditions
 from backends.contract.ids import id_of_text, id_text
 from backends.contract.numbers import Repair, Replay
@@ -51,12 +51,14 @@ Rule = Callable[[str, bytes | None], Outcome]
 """(id, present body) → what becomes of it. Raises Problem to reject."""
 
 
-def create(fields: Mapping[str, Any], moment: Moment) -> Rule:
-    """POST to a collection."""
+def create(fields: Mapping[str, Any], moment: Moment, conditions: Conditions) -> Rule:
+    """POST to a collection. Its conditions are asked of the record that it is to make, not of the list."""
 
     def rule(record_id: str, current: bytes | None) -> Outcome:
         if current is not None:
+            conditions.check_write(current)
             raise problems.conflict(record_id)
+        conditions.check_create()
         return Outcome(201, encode_record(_own_id(record_id, fields), fields, moment.stamps(fields, None)))
 
     return rule
@@ -71,6 +73,7 @@ def replace(fields: Mapping[str, Any], moment: Moment, conditions: Conditions) -
                 raise problems.not_found(
                     f"There is no record {record_id!r}; PUT creates it with If-None-Match: *."
                 )
+            conditions.check_create()
             return Outcome(
                 201, encode_record(_own_id(record_id, fields), fields, moment.stamps(fields, None))
             )
@@ -205,7 +208,8 @@ def _own_id(record_id: str, fields: Mapping[str, Any]) -> str | int:
 
 
 def _load(body: bytes) -> dict[str, Any]:
-    record: dict[str, Any] = json.loads(body)
+    """A kept record, to be written anew: what an old file may hold (-0.0) becomes what the one encoder writes."""
+    record: dict[str, Any] = json.loads(body, parse_float=number)
     return record
 
 

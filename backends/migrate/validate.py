@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import ssl
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
@@ -102,16 +103,24 @@ class Findings:
 
 
 async def validate_upstreams(
-    primary_url: str, secondary_url: str, *, token: str, epoch: str
+    primary_url: str,
+    secondary_url: str,
+    *,
+    token: str,
+    epoch: str,
+    secure: Mapping[str, tuple[ssl.SSLContext, str]] | None = None,
 ) -> Mapping[str, object]:
     """Compare every record of both; the shape is that of proxy.ports.Validator.
 
-    ``epoch`` is the value of Turnout-Epoch: a switch meanwhile ends it with StaleEpochError. Raises the errors of
+    ``secure`` says of an https URL how its certificate is verified, and for which name. ``epoch`` is the value of Turnout-Epoch: a switch meanwhile ends it with StaleEpochError. Raises the errors of
     backends.migrate.faults where one of the two does not answer.
     """
     async with session() as connections:
-        primary = VersionedUpstream(connections, primary_url, token=token, epoch=epoch)
-        secondary = VersionedUpstream(connections, secondary_url, token=token, epoch=epoch)
+        known = secure or {}
+        primary, secondary = (
+            VersionedUpstream(connections, url, token=token, epoch=epoch, secure=known.get(url))
+            for url in (primary_url, secondary_url)
+        )
         findings = Findings()
         suspects: list[Suspect] = []
         for scope in await _scopes(primary, secondary):
@@ -120,11 +129,21 @@ async def validate_upstreams(
         return findings.as_json()
 
 
-async def differing_keys(primary_url: str, secondary_url: str, *, token: str, epoch: str) -> list[str]:
+async def differing_keys(
+    primary_url: str,
+    secondary_url: str,
+    *,
+    token: str,
+    epoch: str,
+    secure: Mapping[str, tuple[ssl.SSLContext, str]] | None = None,
+) -> list[str]:
     """Every key whose record's hash differs, at one look; the shape is that of proxy.ports.Differ. Ids are held in memory, no records."""
     async with session() as connections:
-        primary = VersionedUpstream(connections, primary_url, token=token, epoch=epoch)
-        secondary = VersionedUpstream(connections, secondary_url, token=token, epoch=epoch)
+        known = secure or {}
+        primary, secondary = (
+            VersionedUpstream(connections, url, token=token, epoch=epoch, secure=known.get(url))
+            for url in (primary_url, secondary_url)
+        )
         findings = Findings()
         keys: list[str] = []
         for scope in await _scopes(primary, secondary):

@@ -9,6 +9,7 @@ from pathlib import Path
 from proxy.cli import fields
 from proxy.cli.admin_client import AdminClient
 from proxy.errors import TurnoutError, UsageError
+from proxy.tls import Secure
 
 
 class ToolFailedError(TurnoutError):
@@ -32,20 +33,24 @@ def failures_told() -> Generator[None]:
         raise ToolFailedError(error.code, error.message, error.hint) from error
 
 
-async def validator(primary_url: str, secondary_url: str, *, token: str, epoch: str) -> Mapping[str, object]:
+async def validator(
+    primary_url: str, secondary_url: str, *, token: str, epoch: str, secure: Mapping[str, Secure]
+) -> Mapping[str, object]:
     """The proxy's ports.Validator."""
     from backends.migrate.validate import validate_upstreams
 
     with failures_told():
-        return await validate_upstreams(primary_url, secondary_url, token=token, epoch=epoch)
+        return await validate_upstreams(primary_url, secondary_url, token=token, epoch=epoch, secure=secure)
 
 
-async def differ(primary_url: str, secondary_url: str, *, token: str, epoch: str) -> Sequence[str]:
+async def differ(
+    primary_url: str, secondary_url: str, *, token: str, epoch: str, secure: Mapping[str, Secure]
+) -> Sequence[str]:
     """The proxy's ports.Differ."""
     from backends.migrate.validate import differing_keys
 
     with failures_told():
-        return await differing_keys(primary_url, secondary_url, token=token, epoch=epoch)
+        return await differing_keys(primary_url, secondary_url, token=token, epoch=epoch, secure=secure)
 
 
 def primary_url(admin: AdminClient) -> str:

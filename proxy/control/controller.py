@@ -251,6 +251,10 @@ class Controller:
             raise SettingsError(
                 f"{self._config}: the names of the upstreams cannot change while the proxy runs", "restart it"
             )
+        if (settings.shape.tls is None) != (self.box.current.tls is None):
+            raise SettingsError(
+                f"{self._config}: tls cannot be switched on or off while the proxy runs", "restart it"
+            )
 
     def _take(self, settings: Settings) -> None:
         self.settings = settings

@@ -7,7 +7,7 @@ entry in the journal that says why, becomes a dead letter: a person chooses. Onl
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 
 import structlog
 
@@ -17,6 +17,7 @@ from proxy.failpoints import hit
 from proxy.journal.store import Returning
 from proxy.ports import Differ, MirrorControl, Salvager, Sender
 from proxy.protocol import VOID_PATH, parse_void
+from proxy.tls import Secure
 
 log = structlog.get_logger("control")
 
@@ -37,6 +38,7 @@ class Returns:
         sender: Sender,
         differ: Differ | None,
         url_of: Callable[[str], str],
+        secure: Callable[[], Mapping[str, Secure]],
         token: str,
     ) -> None:
         self._actual = actual
@@ -45,6 +47,7 @@ class Returns:
         self._sender = sender
         self._differ = differ
         self._url_of = url_of
+        self._secure = secure
         self._token = token
 
     async def settle(self, upstream: str) -> None:
@@ -111,6 +114,7 @@ class Returns:
             self._url_of(upstream),
             token=self._token,
             epoch=f"{meta.epoch} {meta.journal_id}",
+            secure=self._secure(),
         )
         # Looked at afterwards: a write that was made meanwhile has its entry by now.
         explained = self._salvager.unsettled_keys()

@@ -12,6 +12,7 @@ from proxy.control.actual import Actual
 from proxy.control.switching import Passage, Switching
 from proxy.errors import RefusedError, TurnoutError
 from proxy.ports import Clock, Validator
+from proxy.tls import Secure
 
 log = structlog.get_logger("control")
 
@@ -55,6 +56,7 @@ class Validations:
         clock: Clock,
         url_of: Callable[[str], str],
         secondary: Callable[[], str],
+        secure: Callable[[], Mapping[str, Secure]],
         clear_gaps: Callable[[float], int],
         is_mirror_on: Callable[[], bool],
         token: str,
@@ -65,6 +67,7 @@ class Validations:
         self._clock = clock
         self._url_of = url_of
         self._secondary = secondary
+        self._secure = secure
         self._clear_gaps = clear_gaps
         self._is_mirror_on = is_mirror_on
         self._token = token
@@ -131,6 +134,7 @@ class Validations:
             self._url_of(self._secondary()),
             token=self._token,
             epoch=f"{meta.epoch} {meta.journal_id}",
+            secure=self._secure(),
         )
         if run.report.get("equal") is True:
             await self._actual.validated(run.began_wall_s)

@@ -116,7 +116,7 @@ def failed(upstream: str, kind: str, detail: str) -> Problem:
         502,
         "upstream-unreachable",
         f"{upstream} cannot be reached: {detail}",
-        f"is {upstream} running?",
+        f"look at upstreams.{upstream}.tls" if kind == "tls" else f"is {upstream} running?",
         upstream,
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import socket
+import ssl
 import struct
 
 TICK_S = 0.1
@@ -35,6 +36,25 @@ def reset(transport: asyncio.Transport) -> None:
     if raw is not None:
         raw.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, struct.pack("ii", 1, 0))
     transport.abort()
+
+
+def can_half_close(transport: asyncio.Transport) -> bool:
+    """Whether one direction can end while the other goes on. With TLS the whole connection ends."""
+    return transport.can_write_eof()
+
+
+def is_tls_cut(transport: asyncio.Transport) -> bool:
+    """At the end of what a peer sends: whether TLS did not say that it is the end (no close_notify)."""
+    connection = transport.get_extra_info("ssl_object")
+    if connection is None:
+        return False
+    try:
+        connection.read(1)
+    except ssl.SSLZeroReturnError:
+        return False
+    except ssl.SSLError:
+        return True
+    return False
 
 
 def pause(transport: asyncio.Transport) -> None:

@@ -5,13 +5,14 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 
-from proxy.forward.sockets import pause, resume
+from proxy.forward.sockets import can_half_close, pause, resume
 
 
 class Tunnel:
     """Between two transports, until both sides have ended or one is lost. A silent tunnel lives as long as its peers do."""
 
     __slots__ = (
+        "_can_half_close",
         "_client",
         "_client_ended",
         "_is_client_open",
@@ -31,6 +32,8 @@ class Tunnel:
         self._is_upstream_open = True
         self._client_ended = False
         self._upstream_ended = False
+        self._can_half_close = can_half_close(client) and can_half_close(upstream)
+        """With TLS on either side there is no half: what one side said last is sent on, then both end."""
 
     def from_client(self, data: bytes) -> None:
         if self._is_upstream_open:
@@ -44,14 +47,14 @@ class Tunnel:
 
     def client_ended(self) -> bool:
         self._client_ended = True
-        if self._is_upstream_open and not self._upstream_ended:
+        if self._is_upstream_open and not self._upstream_ended and self._can_half_close:
             self._upstream.write_eof()
             return True
         return self._both_ended()
 
     def upstream_ended(self) -> bool:
         self._upstream_ended = True
-        if self._is_client_open and not self._client_ended:
+        if self._is_client_open and not self._client_ended and self._can_half_close:
             self._client.write_eof()
             return True
         return self._both_ended()
@@ -62,7 +65,7 @@ class Tunnel:
             self._upstream.close()
         if self._is_client_open:
             self._client.close()
-        return True
+        return self._can_half_close
 
     def client_lost(self) -> None:
         self._is_client_open = False

@@ -72,13 +72,14 @@ def compile_snapshot(
         mirror=_mirror(shape.mirror),
         limits=_limits(shape.limits),
         trusted_proxies=tuple(shape.trusted_proxies),
+        tls=shape.tls.value if shape.tls else None,
         revision=revision,
     )
 
 
 def _upstream(name: str, shape: UpstreamShape) -> Upstream:
     health = Health(shape.health.path, shape.health.interval) if shape.health else None
-    return Upstream(name, tuple(shape.endpoints), health)
+    return Upstream(name, tuple(shape.endpoints), health, shape.tls.value if shape.tls else None)
 
 
 def _canary(settings: Settings, is_enabled: bool) -> Canary:

@@ -176,7 +176,7 @@ Cidr = Annotated[str, PlainValidator(scalars.cidr), WithJsonSchema({"type": "str
 EndpointUrl = Annotated[
     Endpoint,
     PlainValidator(scalars.endpoint),
-    WithJsonSchema({"type": "string", "pattern": "^http://[^/]+/?$"}),
+    WithJsonSchema({"type": "string", "pattern": "^https?://[^/]+/?$"}),
 ]
 Percent = Annotated[
     int,

@@ -23,7 +23,7 @@ _BYTES = {"B": 1, "KiB": 1 << 10, "MiB": 1 << 20, "GiB": 1 << 30}
 _TOKEN = re.compile(TOKEN_PATTERN.removesuffix("$") + r"\Z")
 _HOST = re.compile(r"[A-Za-z0-9]([A-Za-z0-9._-]*[A-Za-z0-9])?\Z")
 
-HTTP_PORT = 80
+PORTS = {"http": 80, "https": 443}
 
 
 def refuse(message: str) -> NoReturn:
@@ -69,7 +69,7 @@ def percent_bp(value: object) -> int:
 
 
 def endpoint(value: object) -> Endpoint:
-    """``http://host:port``; the port is 80 where it is left out."""
+    """``http://host:port`` or ``https://…``; the port is 80 or 443 where it is left out."""
     example = "`http://127.0.0.1:3002`"
     if not isinstance(value, str):
         refuse(f"{_shown(value)} is no URL: write it as {example}")
@@ -84,10 +84,8 @@ def endpoint(value: object) -> Endpoint:
         host, port = parts.hostname or "", parts.port
     except ValueError:
         refuse(f"`{value}` is no URL: write it as {example}")
-    if parts.scheme == "https":
-        refuse(f"not yet: `{value}`: upstreams are asked over plain http in this version")
-    if parts.scheme != "http":
-        refuse(f"`{value}` is not http: write it as {example}")
+    if parts.scheme not in PORTS:
+        refuse(f"`{value}` is not http or https: write it as {example}")
     if not _is_host(host) or port == 0:
         refuse(f"`{value}` names no host and port: write it as {example}")
     if (
@@ -98,8 +96,10 @@ def endpoint(value: object) -> Endpoint:
         or "?" in value
         or "#" in value
     ):
-        refuse(f"`{value}` is more than a host and a port: write it as `http://{host}:{port or HTTP_PORT}`")
-    return Endpoint(host, port or HTTP_PORT)
+        refuse(
+            f"`{value}` is more than a host and a port: write it as `{parts.scheme}://{host}:{port or PORTS[parts.scheme]}`"
+        )
+    return Endpoint(host, port or PORTS[parts.scheme], parts.scheme == "https")
 
 
 def cidr(value: object) -> str:

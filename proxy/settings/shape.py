@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
 from typing import Annotated, Literal
 
 from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from proxy.model import Limits, MirrorSettings, Sticky
+from proxy.errors import UsageError
+from proxy.model import ClientTls, Limits, MirrorSettings, Sticky, UpstreamTls
 from proxy.settings.kinds import (
     Cidr,
     Duration,
@@ -25,6 +27,7 @@ from proxy.settings.kinds import (
     Token,
 )
 from proxy.settings.scalars import refuse
+from proxy.tls import client_context, upstream_context
 
 NonEmpty = Annotated[str, Field(min_length=1)]
 
@@ -45,11 +48,57 @@ class HealthShape(Shape):
     interval: Annotated[float, Duration("100ms", "1h")] = 2.0
 
 
+class UpstreamTlsShape(Shape):
+    """How an upstream's certificate is verified."""
+
+    ca: NonEmpty | None = None
+    server_name: NonEmpty | None = None
+
+    @model_validator(mode="after")
+    def can_be_used(self) -> UpstreamTlsShape:
+        _refuse_unusable(lambda: upstream_context(self.value))
+        return self
+
+    @property
+    def value(self) -> UpstreamTls:
+        return UpstreamTls(self.ca or "", self.server_name or "")
+
+
 class UpstreamShape(Shape):
     """One of the two services. Without ``health`` it is never asked but for clients' requests."""
 
     endpoints: Annotated[list[EndpointUrl], Field(min_length=1)]
     health: HealthShape | None = None
+    tls: UpstreamTlsShape | None = None
+
+    @model_validator(mode="after")
+    def tls_has_a_use(self) -> UpstreamShape:
+        if self.tls is not None and not any(endpoint.is_tls for endpoint in self.endpoints):
+            refuse("`tls` is for `https` endpoints, and this upstream has none")
+        return self
+
+
+class TlsShape(Shape):
+    """TLS towards clients: PEM files."""
+
+    certificate: NonEmpty
+    key: NonEmpty
+
+    @model_validator(mode="after")
+    def can_be_used(self) -> TlsShape:
+        _refuse_unusable(lambda: client_context(self.value))
+        return self
+
+    @property
+    def value(self) -> ClientTls:
+        return ClientTls(self.certificate, self.key)
+
+
+def _refuse_unusable(load: Callable[[], object]) -> None:
+    try:
+        load()
+    except UsageError as error:
+        refuse(error.message)
 
 
 class MatchShape(Shape):
@@ -169,6 +218,7 @@ class SettingsShape(Shape):
     shadow: ShadowShape = ShadowShape()
     limits: LimitsShape = LimitsShape()
     trusted_proxies: list[Cidr] = []
+    tls: TlsShape | None = None
 
 
 NOT_YET = {

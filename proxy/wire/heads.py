@@ -16,10 +16,16 @@ _OWN_FRAMING = frozenset(
 
 
 def forwarded(
-    section: RequestFields, peer_ip: bytes, *, host: bytes, is_trusted: bool, is_http11: bool
+    section: RequestFields,
+    peer_ip: bytes,
+    *,
+    host: bytes,
+    is_trusted: bool,
+    is_http11: bool,
+    proto: bytes = b"http",
 ) -> bytes:
     """The lines that tell the upstream who asked: appended to those of a trusted peer, else said anew."""
-    client, proto = peer_ip, b"http"
+    client = peer_ip
     if is_trusted:
         client = b"%b, %b" % (section.forwarded_for, peer_ip) if section.forwarded_for else peer_ip
         proto = section.forwarded_proto or proto
@@ -72,7 +78,7 @@ def _with_max_forwards(section: bytes, hops: int) -> bytes:
 
 def response_head(head: ResponseHead, tail: bytes) -> bytes:
     """The head for the client. ``tail``: further lines."""
-    return b"".join((b"HTTP/1.1 ", head.text, b"\r\n", head.forward, tail, b"\r\n"))
+    return b"".join((head.front, tail, b"\r\n"))
 
 
 def made_head(status: int, headers: tuple[tuple[str, str], ...], length: int | None, tail: bytes) -> bytes:

@@ -6,7 +6,9 @@ import json
 from pathlib import Path
 
 import pytest
+from hypothesis import Phase, settings
 
+from tests.support import raw_http
 from tests.support.gateways import GATEWAYS, Gateway
 
 OUTCOMES: dict[str, str] = {}
@@ -17,6 +19,14 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--gateway", choices=sorted(GATEWAYS), default="turnout", help="what the cases are put to"
     )
     parser.addoption("--outcomes", help="a JSON file for each case's outcome")
+
+
+def pytest_configure(config: pytest.Config) -> None:
+    if config.getoption("--gateway") != "turnout":
+        # A peer's failure is looked for once and not made small: each try of it may wait for an answer in vain.
+        settings.register_profile("peer", phases=[Phase.explicit, Phase.generate])
+        settings.load_profile("peer")
+        raw_http.WAIT_S = 3.0
 
 
 def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:

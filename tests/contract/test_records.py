@@ -15,9 +15,7 @@ LATER = "2025-11-24T10:26:41.500Z"
 
 
 async def singleton(api: Api, name: str, value: dict) -> None:
-    line = b'{"id":"%b","body":%b,"at":0}' % (name.encode(), canonical.encode(value))
-    reply = await api.post(f"/_turnout/apply?name={name}", line)
-    assert reply.json["applied"] == 1, reply.body
+    await api.seed("", b'{"id":"%b","body":%b,"at":0}' % (name.encode(), canonical.encode(value)))
 
 
 async def test_post_answers_201_with_the_record_its_place_and_its_etag(api: Api) -> None:
@@ -73,6 +71,7 @@ async def test_an_id_that_is_no_id_is_refused(api: Api, bad: object) -> None:
     assert (await api.get("/api/orders")).body == b"[]"
 
 
+@pytest.mark.races
 async def test_fifty_creates_of_one_id_have_one_winner(api: Api) -> None:
     replies = await asyncio.gather(*(api.post("/api/orders", {"id": "x", "n": n}) for n in range(50)))
     assert sorted(reply.status for reply in replies) == [201] + [409] * 49
@@ -150,11 +149,11 @@ async def test_head_has_the_headers_of_get_and_no_body(api: Api) -> None:
         ("a+b", "a+b"),
     ],
 )
-async def test_an_id_is_decoded_exactly_once(api: Api, segment: str, record_id: str) -> None:
-    made = await api.post("/api/odd%20names", {"id": record_id})
+async def test_an_id_is_decoded_exactly_once(server: Api, segment: str, record_id: str) -> None:
+    made = await server.post("/api/odd%20names", {"id": record_id})
     assert made.status == 201
-    assert (await api.get(f"/api/odd%20names/{segment}")).body == made.body
-    assert (await api.get(made.headers["Location"])).body == made.body
+    assert (await server.get(f"/api/odd%20names/{segment}")).body == made.body
+    assert (await server.get(made.headers["Location"])).body == made.body
 
 
 @pytest.mark.parametrize(
@@ -186,14 +185,14 @@ async def test_a_singleton_takes_no_post_and_no_delete(api: Api) -> None:
         assert reply.headers["Allow"] == "GET, HEAD, PUT, PATCH, OPTIONS"
 
 
-async def test_a_name_is_either_a_collection_or_a_singleton(api: Api) -> None:
-    await singleton(api, "settings", {"open": True})
-    await api.post("/api/orders", {})
-    assert (await api.put("/api/settings/1", {}, If_None_Match="*")).code == "conflict"
+async def test_a_name_is_either_a_collection_or_a_singleton(server: Api) -> None:
+    await singleton(server, "settings", {"open": True})
+    await server.post("/api/orders", {})
+    assert (await server.put("/api/settings/1", {}, If_None_Match="*")).code == "conflict"
     line = json.dumps({"id": "orders", "body": {}, "at": 0}).encode()
-    assert (await api.post("/_turnout/apply?name=orders", line)).code == "conflict"
+    assert (await server.post("/_turnout/apply?name=orders", line)).code == "conflict"
     line = json.dumps({"id": "1", "body": {"id": 1}, "at": 0}).encode()
-    assert (await api.post("/_turnout/apply?collection=settings", line)).code == "conflict"
+    assert (await server.post("/_turnout/apply?collection=settings", line)).code == "conflict"
 
 
 async def test_options_says_what_is_allowed_and_lets_pages_of_other_origins_in(api: Api) -> None:
@@ -212,6 +211,7 @@ async def test_options_says_what_is_allowed_and_lets_pages_of_other_origins_in(a
     assert reply.headers["Access-Control-Allow-Headers"] == "content-type, if-match"
 
 
+@pytest.mark.races
 async def test_many_writes_of_many_records_at_once_all_stand(api: Api) -> None:
     replies = await asyncio.gather(*(api.post("/api/orders", {"n": n}) for n in range(120)))
     ids = [reply.json["id"] for reply in replies]

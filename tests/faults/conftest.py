@@ -9,7 +9,9 @@ import os
 
 import pytest
 
-from tests.support.checker import Verdict
+from tests.support.checker import Verdict, judge, read_state
+from tests.support.line import Line
+from tests.support.load import Log
 
 RUNS_IN_TEST = 10
 """Of `make test`; `make faults` does more."""
@@ -47,6 +49,16 @@ def pytest_configure(config: pytest.Config) -> None:
 def tally(pytestconfig: pytest.Config) -> Tally:
     """Where a test adds its verdict before it asserts it."""
     return pytestconfig.stash[TALLY]
+
+
+async def verdict_on(line: Line, log: Log, tally: Tally) -> Verdict:
+    """After the lag is 0: what became of the log's writes."""
+    await line.open_for_writes()
+    await line.settled()
+    sides = {name: await read_state(line.session, line.url(name)) for name in ("json", "postgres")}
+    verdict = judge(log, sides)
+    tally.add(verdict)
+    return verdict
 
 
 def pytest_terminal_summary(terminalreporter: pytest.TerminalReporter, config: pytest.Config) -> None:

@@ -10,11 +10,12 @@ from dataclasses import dataclass
 from typing import Any
 
 import aiohttp
-from aiohttp.test_utils import TestServer
+from aiohttp import web
 from multidict import CIMultiDictProxy
 from yarl import URL
 
-from backends.app import ServerOptions, make_app
+from backends.app import ServerOptions, make_server
+from backends.contract.batches import parse_batch
 from backends.store import Store
 
 JSON = "application/json"
@@ -55,11 +56,23 @@ class Reply:
 class Api:
     """Requests to one server. ``body`` bytes go as they are; anything else goes as JSON."""
 
-    def __init__(self, base: str, session: aiohttp.ClientSession, clock: Clock, store: Store) -> None:
+    def __init__(
+        self,
+        base: str,
+        session: aiohttp.ClientSession,
+        clock: Clock,
+        store: Store,
+        *,
+        stores: tuple[Store, ...] = (),
+    ) -> None:
         self.base = base
         self.session = session
         self.clock = clock
         self.store = store
+        self.stores = stores or (store,)
+        """All stores that are to hold the same: more than one behind a proxy."""
+        self.exchanges: list[tuple[str, str, Reply]] = []
+        """All that was asked, as (method, target, reply)."""
 
     async def send(
         self, method: str, target: str, body: object = None, headers: Mapping[str, str] | None = None
@@ -76,7 +89,16 @@ class Api:
         async with self.session.request(
             method, url, data=None if data is None else io.BytesIO(data), headers=sent, allow_redirects=False
         ) as response:
-            return Reply(response.status, response.headers, await response.read())
+            reply = Reply(response.status, response.headers, await response.read())
+        self.exchanges.append((method, target, reply))
+        return reply
+
+    async def seed(self, collection: str, lines: bytes) -> None:
+        """Put records under every store, past HTTP, as a backfill brings them; singletons with the collection ``""``."""
+        batch, rejected = parse_batch(lines, is_singleton=not collection)
+        assert rejected == []
+        for store in self.stores:
+            await store.apply(None, collection, batch)
 
     async def get(self, target: str, **headers: str) -> Reply:
         return await self.send("GET", target, headers=_named(headers))
@@ -113,13 +135,12 @@ def _named(headers: Mapping[str, str]) -> dict[str, str]:
 @asynccontextmanager
 async def serving(store: Store, **options: Any) -> AsyncGenerator[Api]:
     """A server over the store, which stays open when the server ends."""
-    clock = Clock()
-    app = make_app(store, ServerOptions(**{"name": "test", "wall": clock, **options}))
-    app.cleanup_ctx.clear()
-    server = TestServer(app, access_log=None)
-    await server.start_server()
+    clock = options.pop("wall", None) or Clock()
+    runner = web.ServerRunner(make_server(store, ServerOptions(**{"name": "test", "wall": clock, **options})))
+    await runner.setup()
     try:
+        await web.TCPSite(runner, "127.0.0.1", 0).start()
         async with aiohttp.ClientSession(auto_decompress=False) as session:
-            yield Api(f"http://{server.host}:{server.port}", session, clock, store)
+            yield Api(f"http://127.0.0.1:{runner.addresses[0][1]}", session, clock, store)
     finally:
-        await server.close()
+        await runner.cleanup()

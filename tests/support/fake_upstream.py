@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, field
 from typing import Self
@@ -66,7 +67,10 @@ async def say_ok(_: Request, __: Link) -> Answer:
 class FakeUpstream:
     """``async with FakeUpstream(handler) as upstream``: listens on a free port until the block ends."""
 
-    def __init__(self, handler: Handler = say_ok, *, reads_body: bool = True) -> None:
+    def __init__(
+        self, handler: Handler = say_ok, *, reads_body: bool = True, tls: ssl.SSLContext | None = None
+    ) -> None:
+        self.tls = tls
         self.handler = handler
         self.reads_body = reads_body
         self.requests: list[Request] = []
@@ -77,7 +81,9 @@ class FakeUpstream:
         self._came = asyncio.Event()
 
     async def __aenter__(self) -> Self:
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", self.port, limit=1 << 20)
+        self._server = await asyncio.start_server(
+            self._serve, "127.0.0.1", self.port, limit=1 << 20, ssl=self.tls
+        )
         self.port = self._server.sockets[0].getsockname()[1]
         return self
 
@@ -91,6 +97,8 @@ class FakeUpstream:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(3):
+            await asyncio.sleep(0)  # the transports' last callbacks
 
     async def request(self, number: int = 0) -> Request:
         """Wait until the request of this number has come."""
@@ -109,8 +117,10 @@ class FakeUpstream:
         try:
             while await self._one(reader, writer, number):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (ConnectionError, asyncio.IncompleteReadError):
             pass
+        except asyncio.CancelledError:
+            writer.transport.abort()
         finally:
             self._tasks.discard(task)
             writer.close()

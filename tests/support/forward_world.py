@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import ssl
 import time
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -30,11 +31,8 @@ from proxy.routing.dice import EvenDice
 
 
 class SystemClock:
-    def now(self) -> float:
-        return time.monotonic()
-
-    def wall(self) -> float:
-        return time.time()
+    now = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
 
 
 @dataclass
@@ -227,13 +225,15 @@ class Proxy:
 
 
 @asynccontextmanager
-async def proxy(first: Snapshot, *, mirror: MirrorPort | None = None) -> AsyncIterator[Proxy]:
+async def proxy(
+    first: Snapshot, *, mirror: MirrorPort | None = None, tls: ssl.SSLContext | None = None
+) -> AsyncIterator[Proxy]:
     """A proxy on a free port until the block ends; with ``snapshot(mirror=True)`` on a FakeMirror."""
     fake = FakeMirror()
     holder = Holder(first)
     port_of_mirror = mirror or (fake if first.mirror.enabled else NoMirror())
     forwarder = Forwarder(snapshots=holder, mirror=port_of_mirror, dice=EvenDice(), clock=SystemClock())
-    port = await forwarder.start("127.0.0.1", 0)
+    port = await forwarder.start("127.0.0.1", 0, tls)
     try:
         yield Proxy(forwarder, port, holder, fake)
     finally:

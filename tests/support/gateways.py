@@ -15,7 +15,7 @@ from contextlib import AbstractAsyncContextManager, asynccontextmanager
 from pathlib import Path
 
 from tests.support.forward_world import proxy, snapshot
-from tests.support.processes import free_port
+from tests.support.processes import die_with_parent, free_port
 
 READY_S = 5.0
 
@@ -106,7 +106,12 @@ async def _process(name: str, config: str, upstream_port: int, option: str) -> A
         file = Path(folder) / "config"
         file.write_text(config.format(port=port, upstream=upstream_port, folder=folder))
         process = await asyncio.create_subprocess_exec(
-            program, option, str(file), stdout=asyncio.subprocess.DEVNULL, stderr=asyncio.subprocess.DEVNULL
+            program,
+            option,
+            str(file),
+            stdout=asyncio.subprocess.DEVNULL,
+            stderr=asyncio.subprocess.DEVNULL,
+            preexec_fn=die_with_parent,
         )
         try:
             async with asyncio.timeout(READY_S):

@@ -14,6 +14,8 @@ import random
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from enum import StrEnum
+from types import TracebackType
+from typing import Self
 
 from tests.support.raw_http import RawClient, Response
 
@@ -22,6 +24,9 @@ STOCK = tuple(f"s{number}" for number in range(6))
 
 FIELDS = ("f0", "f1", "f2")
 """Fields of the singleton, each patched alone by all clients: a lost update of one shows although the others go on."""
+
+TICKS = itertools.count(1)
+"""One time for all loads of a test: the log of one may be carried on by the next."""
 
 REFUSED_S = 0.02
 """The wait after a refused connection: nothing tells a client when the proxy listens again."""
@@ -74,29 +79,40 @@ class Log:
 
 
 class Load:
-    """Clients until `stop`. ``creates_only`` for tests that count effects alone."""
+    """Clients until `stop`. ``log``: of an earlier load on the same line, with another seed, to be carried on."""
 
     def __init__(
-        self, port: int, seed: int, *, clients: int = 12, pause_s: float = 0.004, creates_only: bool = False
+        self, port: int, seed: int, *, clients: int = 12, pause_s: float = 0.004, log: Log | None = None
     ) -> None:
-        self.log = Log()
+        self.log = log or Log()
         self._port = port
         self._seed = seed
         self._clients = clients
         self._pause_s = pause_s
-        self._creates_only = creates_only
-        self._ticks = itertools.count(1)
         self._known: list[str] = []
         """Ids of orders that some client was told of: all clients write to them."""
+        self._under_way = 0
+        self._given_up = 0
         self._stopping = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         self._changed = asyncio.Condition()
 
-    def start(self) -> Load:
+    def start(self) -> Self:
         self._tasks = [
             asyncio.create_task(_Client(self, number, self._seed).run()) for number in range(self._clients)
         ]
         return self
+
+    async def __aenter__(self) -> Self:
+        return self.start()
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        self._stopping.set()
+        for task in self._tasks:
+            task.cancel()
+        await asyncio.gather(*self._tasks, return_exceptions=True)
 
     async def stop(self) -> Log:
         """Each client ends the write that it is at."""
@@ -115,6 +131,17 @@ class Load:
     async def acknowledged_more(self, count: int, timeout_s: float = 30.0) -> None:
         await self.acknowledged(self.log.acknowledged + count, timeout_s)
 
+    async def unanswered_more(self, count: int, timeout_s: float = 30.0) -> None:
+        """Until so many more writes have got no answer, or one that promises nothing."""
+        wanted = self._given_up + count
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(lambda: self._given_up >= wanted)
+
+    async def under_way(self, count: int, timeout_s: float = 30.0) -> None:
+        """Until so many writes are sent and not answered."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(lambda: self._under_way >= count)
+
     def _has_failed(self) -> bool:
         return any(task.done() and not self.is_stopping for task in self._tasks)
 
@@ -132,17 +159,15 @@ class Load:
     def known(self) -> list[str]:
         return self._known
 
-    @property
-    def creates_only(self) -> bool:
-        return self._creates_only
-
     def tick(self) -> int:
-        return next(self._ticks)
+        return next(TICKS)
 
     async def pause(self, dice: random.Random) -> None:
         await asyncio.sleep(dice.random() * 2 * self._pause_s)
 
-    async def tell(self) -> None:
+    async def tell(self, sent: int = 0, given_up: int = 0) -> None:
+        self._under_way += sent
+        self._given_up += given_up
         async with self._changed:
             self._changed.notify_all()
 
@@ -154,7 +179,7 @@ class _Client:
         self._load = load
         self._number = number
         self._dice = random.Random(f"{seed}/{number}")
-        self._values: Iterator[str] = (f"c{number}-{count}" for count in itertools.count())
+        self._values: Iterator[str] = (f"{seed}.{number}.{count}" for count in itertools.count())
         self._connection: RawClient | None = None
 
     async def run(self) -> None:
@@ -168,7 +193,7 @@ class _Client:
     async def _write(self) -> None:
         dice, known = self._dice, self._load.known
         value = next(self._values)
-        draw = 0.0 if self._load.creates_only else dice.random()
+        draw = dice.random()
         if draw < 0.35:
             await self._create(value, is_keyed=dice.random() < 0.5)
         elif draw < 0.65 and known:
@@ -249,11 +274,17 @@ class _Client:
             is_keyed = bool(headers) and "Idempotency-Key" in headers
             write = Write(self._number, method, register, value, self._load.tick(), is_keyed=is_keyed)
             self._load.log.writes.append(write)
-        answer = await self._ask(method, path, body, headers or {})
+        await self._load.tell(1)
+        try:
+            answer = await self._ask(method, path, body, headers or {})
+        finally:
+            await self._load.tell(-1)
         if answer is not None:
             write.status, write.body = answer.status, answer.body
             write.told = told_by(answer)
-        if write.told is not Told.NOTHING:
+        if write.told is Told.NOTHING:
+            await self._load.tell(given_up=1)
+        else:
             write.ended = self._load.tick()
             await self._load.tell()
         return write

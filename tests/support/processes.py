@@ -27,7 +27,7 @@ def free_port() -> int:
         return int(probe.getsockname()[1])
 
 
-def _die_with_parent() -> None:
+def die_with_parent() -> None:
     """In the child: a test run that is killed takes its processes along."""
     ctypes.CDLL(None).prctl(1, signal.SIGKILL)
 
@@ -65,7 +65,7 @@ class Process:
         self._process = await asyncio.create_subprocess_exec(
             sys.executable, "-m", "proxy.cli.main", *self.args,
             env=self.env, cwd=self.cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
-            preexec_fn=_die_with_parent, limit=1 << 20,
+            preexec_fn=die_with_parent, limit=1 << 20,
         )  # fmt: skip
         self._reader = asyncio.create_task(self._read(self._process))
         return self

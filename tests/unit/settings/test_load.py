@@ -170,8 +170,29 @@ def test_what_this_version_does_not_do_is_refused_with_not_yet(line: str, words:
     assert words in fault_of(HEAD + line + "\n")[2]
 
 
-def test_https_upstreams_are_refused_with_not_yet() -> None:
-    assert "not yet: `https://x`" in fault_of(HEAD.replace("http://127.0.0.1:3002", "https://x"))[2]
+def test_an_https_endpoint_has_port_443_where_none_is_said() -> None:
+    settings = loaded(HEAD.replace("http://127.0.0.1:3002", "https://shop.internal"))
+    assert settings.shape.upstreams["json"].endpoints == [Endpoint("shop.internal", 443, is_tls=True)]
+
+
+def test_tls_of_an_upstream_without_https_endpoints_is_refused() -> None:
+    text = HEAD.replace('3002"]}', '3002"], tls: {server_name: shop}}')
+    assert fault_of(text) == (3, 9, "`tls` is for `https` endpoints, and this upstream has none")
+
+
+def test_a_certificate_that_cannot_be_used_is_told_at_its_place() -> None:
+    line, column, message = fault_of(HEAD + "tls: {certificate: /nowhere.pem, key: /nowhere.key}\n")
+    assert (line, column) == (6, 6)
+    assert (
+        message == "certificate /nowhere.pem with key /nowhere.key cannot be used: No such file or directory"
+    )
+
+
+def test_a_ca_that_cannot_be_used_is_told_at_its_place() -> None:
+    text = HEAD.replace('http://127.0.0.1:3002"]}', 'https://127.0.0.1:3002"], tls: {ca: /nowhere.pem}}')
+    line, column, message = fault_of(text)
+    assert (line, message) == (3, "the CA in /nowhere.pem cannot be used: No such file or directory")
+    assert column == text.splitlines()[2].index("{ca") + 1
 
 
 @pytest.mark.parametrize(
