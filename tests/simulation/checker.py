@@ -111,7 +111,10 @@ class Checker:
                 elif isinstance(entry, Changed) and role is not Role.NONE:
                     if self._lags_behind and role is Role.SECONDARY and entry.version is None:
                         is_backfilling = True
-                    if is_backfilling:
+                    if is_backfilling or (
+                        self._lags_behind and memory.state(entry.collection, entry.id).version is None
+                    ):
+                        # What a backfill brought may be newer than its S0: a repair from S0's time may still follow it.
                         at.pop(_key(entry), None)
                     self._step(name, role, entry, at)
                 memory.apply(entry)
