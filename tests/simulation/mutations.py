@@ -15,6 +15,8 @@ import pytest
 from backends.contract.numbers import Repair
 from backends.contract.writes import Numbering, RepairWrite
 from backends.json_changes import Changes
+from backends.json_state import Memory
+from backends.migrate import backfill as backfill_module
 from proxy.control.actual import Actual
 from proxy.control.switching import Passage, Switching
 from proxy.errors import TurnoutError
@@ -193,6 +195,28 @@ def the_watermark_covers_numbers_that_are_not_durable(patch: pytest.MonkeyPatch)
 
 
 # -- readers -----------------------------------------------------------------------------------------------
+
+
+@mutation()
+def a_backfill_sets_no_floor(patch: pytest.MonkeyPatch) -> None:
+    original = Memory._raise_floor
+
+    def raise_floor(self: Memory, name: str, at: int) -> None:
+        original(self, name, at)
+        self.collections[name].floor = 0
+
+    patch.setattr(Memory, "_raise_floor", raise_floor)
+
+
+@mutation()
+def a_backfill_takes_its_watermark_after_the_read(patch: pytest.MonkeyPatch) -> None:
+    original = backfill_module._Run._apply
+
+    async def apply(self: Any, scope: Any, records: Any) -> None:
+        self._report.watermark = await self._pair.in_epoch(self._pair.source.checkpoint)
+        await original(self, scope, records)
+
+    patch.setattr(backfill_module._Run, "_apply", apply)
 
 
 @mutation()
