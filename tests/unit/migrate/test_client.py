@@ -15,7 +15,9 @@ def test_each_record_keeps_its_bytes() -> None:
     assert list(_listed(text)) == [("1", b'{"id":1,"price":1.50}'), ("é", '{"id":"é","a":[{},"]"]}'.encode())]
 
 
-@pytest.mark.parametrize("text", ["", "{}", "[", "[1]", '[{"id":1}', '[{"id":1}{"id":2}]', '[{"id":1},]', "[{}]"])
+@pytest.mark.parametrize(
+    "text", ["", "{}", "[", "[1]", '[{"id":1}', '[{"id":1}{"id":2}]', '[{"id":1},]', "[{}]"]
+)
 def test_what_is_no_list_of_records_is_refused(text: str) -> None:
     with pytest.raises((ValueError, LookupError, TypeError)):
         list(_listed(text))
