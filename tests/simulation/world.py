@@ -313,8 +313,7 @@ class World:
         self.note(f"validate: {said}")
         if said != "equal ":
             self.faults.append(f"a validation at rest says: {said}")
-        # A mark made before the clock was set back looks younger than the validation, and stays: the safe side.
-        if proxy.state.gaps.marks and not any(event.what is What.CLOCK_BACK for event in self.plan.events):
+        if proxy.state.gaps.marks:
             self.faults.append(f"gaps are left: {proxy.state.gaps.marks}")
         await self._converge()
 
