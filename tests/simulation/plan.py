@@ -19,6 +19,8 @@ class What(StrEnum):
     CANARY = "canary"
     BACKFILL = "backfill"
     """The tool is run; ``length_s`` is how long it lives at most."""
+    STRAY = "stray"
+    """A second proxy, with a journal of its own, sends a write to an upstream."""
     CLOCK_BACK = "clock-back"
     """The wall clock is set back by ``length_s``."""
     DISK_FULL = "disk-full"
@@ -103,6 +105,7 @@ def draw(seed: int) -> Plan:
     for name in UPSTREAMS:
         happen(What.KILL, 0.2, 2, name, length_s=dice.choice((1.0, 1.0, 15.0)))
         happen(What.PART, 0.15, 2, name, length_s=dice.choice((0.5, 5.0)))
+    happen(What.STRAY, 0.1, 2, dice.choice(UPSTREAMS))
     happen(What.CLOCK_BACK, 0.05, 1, length_s=100.0)
     happen(What.DISK_FULL, 0.07, 1, length_s=2.0)
     return Plan(

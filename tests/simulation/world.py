@@ -7,6 +7,7 @@ every program runs ─► converge: the mirror settles all within CONVERGE_S ─
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import sys
 from collections import Counter
@@ -22,7 +23,7 @@ from tests.simulation.checker import Checker
 from tests.simulation.clients import Client, Said
 from tests.simulation.disk import JournalDisk, StoreDisk
 from tests.simulation.loop import PROCESS, NothingToDoError, Process, VirtualLoop
-from tests.simulation.network import PORTS, Network
+from tests.simulation.network import PORTS, Network, Request
 from tests.simulation.plan import UPSTREAMS, Event, Plan, What, draw
 from tests.simulation.proxy_process import FileDisk, Proxy, SimulatedClock
 from tests.simulation.tools import simulated_tools
@@ -31,7 +32,7 @@ from tests.simulation.upstream import Upstream, seed_records
 CONVERGE_S = 120.0
 LATE_S = 30.0
 RESTART_S = 0.3
-ORDERS_MAX = 6
+ORDERS_MAX = 8
 """How often an operator asks again for what was refused or called off."""
 
 
@@ -172,6 +173,14 @@ class World:
                 host = self.network.hosts[event.target]
                 host.is_parted = True
                 self.loop.call_later(event.length_s, setattr, host, "is_parted", False)
+            case What.STRAY:
+                headers = (
+                    ("Turnout-Epoch", "1 another"),
+                    ("Turnout-Request", "1; open=1"),
+                    ("Content-Type", "application/json"),
+                )
+                body = json.dumps({"by": "stray"}).encode()
+                self.network.post(event.target, Request("PUT", "/api/items/1", headers, body), lambda _: None)
             case What.CLOCK_BACK:
                 self.clock.wall_offset_s -= event.length_s
             case What.DISK_FULL:
@@ -204,12 +213,7 @@ class World:
     def _order(self, what: What) -> None:
         """An operator's wish; it dies with the proxy."""
         proxy = self.proxy
-        if (
-            proxy is None
-            or proxy.process.is_dead
-            or not proxy.is_open
-            or not proxy.controller.switching.is_open
-        ):
+        if proxy is None or proxy.process.is_dead or not proxy.is_open:
             if not self._is_healed:
                 self.loop.call_later(0.1, self._order, what)  # an operator tries again until it is there
             return
