@@ -48,6 +48,8 @@ class Plan:
     has_seeded_records: bool
     lags_behind: bool
     """The secondary begins with an older copy of the records, and one that the primary never had: only a backfill helps."""
+    plain: tuple[str, ...]
+    """Upstreams that do not keep the protocol. To them nothing lives longer than ``response_timeout`` or comes twice: a stated limit."""
     hot_keys: int
     retries: bool
     """Clients send a write again, with the same Idempotency-Key, when they do not know what became of it."""
@@ -74,6 +76,7 @@ class Plan:
 
 
 UPSTREAMS = ("json", "postgres")
+PLAIN_SHARE = 0.15
 FAULTY_S = 8.0
 """Events fall into this first stretch."""
 
@@ -108,8 +111,14 @@ def draw(seed: int) -> Plan:
     happen(What.STRAY, 0.1, 2, dice.choice(UPSTREAMS))
     happen(What.CLOCK_BACK, 0.05, 1, length_s=100.0)
     happen(What.DISK_FULL, 0.07, 1, length_s=2.0)
+    plain: tuple[str, ...] = ()
+    if random.Random(f"plain {seed}").random() < PLAIN_SHARE:
+        plain = random.Random(f"which {seed}").choice((("json",), ("postgres",), UPSTREAMS))
+        events = [event for event in events if event.what not in (What.BACKFILL, What.STRAY)]
+        lags_behind = False
     return Plan(
         seed=seed,
+        plain=plain,
         clients=dice.randint(1, 4),
         writes_each=dice.randint(4, 12),
         think_s=dice.choice((0.01, 0.1, 0.5)),
