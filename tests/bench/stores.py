@@ -108,7 +108,7 @@ def run(folder: Path, programs: dict[str, Path], rounds: int, seconds: float) ->
         print(text, flush=True)
 
     versions = {**VERSIONS, "python": sys.version.split()[0], "node": _node()}
-    tell(report.heading(versions, " ".join(["Servers: python -m tests.bench.stores", *sys.argv[1:]])))
+    tell(report.heading(versions, " ".join(["python -m tests.bench.stores", *sys.argv[1:]])))
     own_posts: dict[int, Measured] = {}
     for size in SIZES:
         rows, posts, memory = beside_json_server(folder / str(size), programs, size, rounds, seconds)
