@@ -178,13 +178,15 @@ def _records(
 
 def _encoded(path: Path, where: str, record: dict[str, Any], record_id: str | int | None = None) -> bytes:
     try:
-        return (
+        body = (
             canonical.encode(record)
             if record_id is None
             else canonical.encode_record(record_id, record, record)
         )
-    except (ValueError, RecursionError) as error:
-        raise StartError(f"{path}: {where} cannot be written as JSON again: {error}.") from None
+        canonical.check_depth(body, record)
+    except (ValueError, RecursionError, Problem) as error:
+        raise StartError(f"{path}: {where} cannot be kept: {error}") from None
+    return body
 
 
 def _kind(value: object) -> str:

@@ -10,7 +10,8 @@ import structlog
 
 from proxy.control.actual import Actual
 from proxy.control.switching import Passage, Switching
-from proxy.errors import RefusedError, TurnoutError
+from proxy.errors import NotYetError, RefusedError, TurnoutError
+from proxy.kinds import Kinds
 from proxy.ports import Clock, Validator
 from proxy.tls import Secure
 
@@ -57,10 +58,12 @@ class Validations:
         url_of: Callable[[str], str],
         secondary: Callable[[], str],
         secure: Callable[[], Mapping[str, Secure]],
-        clear_gaps: Callable[[float], int],
+        clear_gaps: Callable[[int], int],
         is_mirror_on: Callable[[], bool],
         token: str,
+        kinds: Kinds,
     ) -> None:
+        self._kinds = kinds
         self._actual = actual
         self._switching = switching
         self._validator = validator
@@ -93,6 +96,14 @@ class Validations:
         if self._task is not None and not self._task.done():
             raise RefusedError(
                 f"validation {self.runs[-1].id} is running", "wait for it: GET /api/v1/validations"
+            )
+        plain = [
+            name for name in (self._actual.meta.primary, self._secondary()) if self._kinds.is_plain(name)
+        ]
+        if plain:
+            raise NotYetError(
+                f"a validation of {' and '.join(plain)} is not yet built: a plain upstream cannot say what it holds",
+                "compare the two by hand; docs/guarantees.md says what a plain upstream gets",
             )
         number = self.runs[-1].id + 1 if self.runs else 1
         run = Run(number, self._clock.wall())
@@ -127,6 +138,7 @@ class Validations:
 
     async def _compare(self, run: Run, validator: Validator) -> None:
         meta = self._actual.meta
+        last_gap = max((mark.id for mark in await self._actual.gaps()), default=0)
         # The new epoch comes first: nothing sent before it can still arrive at either upstream afterwards.
         await self._switching.run(Passage(primary=meta.primary, secondary=self._secondary(), wait_s=WAIT_S))
         run.report = await validator(
@@ -137,8 +149,8 @@ class Validations:
             secure=self._secure(),
         )
         if run.report.get("equal") is True:
-            await self._actual.validated(run.began_wall_s)
-            run.gaps_cleared = self._clear_gaps(run.began_wall_s)
+            await self._actual.validated(run.began_wall_s, last_gap)
+            run.gaps_cleared = self._clear_gaps(last_gap)
             run.state = "equal"
         else:
             run.state = "different"

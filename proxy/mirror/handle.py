@@ -62,6 +62,7 @@ class MirrorHandle:
     def set_roles(self, primary: str, secondary: str, epoch: int, *, is_secondary_told: bool) -> None:
         old = self.state.roles
         self.state.roles = Roles(primary, secondary, epoch, old.journal_id, old.token)
+        self.state.follow_kinds()
         if is_secondary_told:
             self.replayer.secondary_is_back()
         else:
@@ -97,9 +98,9 @@ class MirrorHandle:
     async def mark_gap(self, prefix: str, why: str) -> None:
         await self.gate.mark_gap(prefix, why)
 
-    def cleared(self, began_wall_s: float) -> int:
+    def cleared(self, last_id: int) -> int:
         """The gaps from before are cleared in memory, as they are in the journal."""
-        return len(self.state.gaps.clear_before(began_wall_s))
+        return len(self.state.gaps.clear_upto(last_id))
 
     async def retry(self, key: str) -> None:
         """A person says: try the dead key again. Refused once more, it is buried once more."""
@@ -179,6 +180,9 @@ class MirrorHandle:
             "pending": pending,
             "in_flight": lanes.in_flight(),
             "in_doubt": lanes.in_doubt(),
+            "sweeping": sorted(
+                {prefix or "/" for one in lanes.sweeps.running.values() for prefix in one.entry.marks}
+            ),
             "dead": totals.get("dead", 0),
             "dead_letters": len(state.dead),
             "success_rate": 1.0 if due <= 0 else min(1.0, settled / due),

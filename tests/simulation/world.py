@@ -7,27 +7,32 @@ every program runs ─► converge: the mirror settles all within CONVERGE_S ─
 from __future__ import annotations
 
 import asyncio
+import json
 import random
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 
 import structlog
 
 from backends.contract.canonical import encode
+from backends.migrate.backfill import backfill
+from backends.migrate.faults import ToolError
 from proxy.errors import TurnoutError
-from tests.simulation.checker import Checker
+from tests.simulation.checker import IGNORED, Checker
 from tests.simulation.clients import Client, Said
 from tests.simulation.disk import JournalDisk, StoreDisk
-from tests.simulation.loop import PROCESS, NothingToDoError, Process, VirtualLoop
-from tests.simulation.network import Network
+from tests.simulation.loop import CALLBACKS_MAX, PROCESS, EndlessError, NothingToDoError, Process, VirtualLoop
+from tests.simulation.network import PORTS, Network, Request
 from tests.simulation.plan import UPSTREAMS, Event, Plan, What, draw
 from tests.simulation.proxy_process import FileDisk, Proxy, SimulatedClock
+from tests.simulation.tools import simulated_tools
 from tests.simulation.upstream import Upstream, seed_records
 
 CONVERGE_S = 120.0
 LATE_S = 30.0
 RESTART_S = 0.3
-ORDERS_MAX = 6
+ORDERS_MAX = 8
 """How often an operator asks again for what was refused or called off."""
 
 
@@ -55,7 +60,9 @@ class World:
         self.network = Network(self.loop, self._dice["network"], plan, self.note)
         self.clock = SimulatedClock(self.loop)
         self._journal_disk = JournalDisk()
-        self._file = FileDisk()
+        self._file = FileDisk(
+            f"mirror: {{compare: {{ignore: [{', '.join(IGNORED)}]}}}}\n" if plan.plain else ""
+        )
         self.disks = {name: StoreDisk() for name in UPSTREAMS}
         self.processes: list[Process] = []
         self.upstreams: dict[str, Upstream] = {}
@@ -70,8 +77,10 @@ class World:
         """What happened, counted: a run in which nothing happens proves nothing."""
         if plan.has_seeded_records:
             records = {record_id: encode({"id": int(record_id), "by": "seed"}) for record_id in self._ids}
-            for disk in self.disks.values():
-                seed_records(disk, records)
+            seed_records(self.disks["json"], records)
+            if plan.lags_behind:
+                records = {one: encode({"id": int(one), "by": "long ago"}) for one in [*self._ids[1:], "77"]}
+            seed_records(self.disks["postgres"], records)
 
     def note(self, text: str) -> None:
         if self._is_traced:
@@ -111,7 +120,15 @@ class World:
             return not self._is_healed and plan.store_full > 0 and dice.random() < plan.store_full
 
         def make() -> Upstream:
-            return Upstream(process, disk, dice, self.clock.wall, sync_s=plan.sync_s, is_full=is_full)
+            return Upstream(
+                process,
+                disk,
+                dice,
+                self.clock.wall,
+                sync_s=plan.sync_s,
+                is_full=is_full,
+                is_plain=name in plan.plain,
+            )
 
         self.upstreams[name] = process.context.run(make)
         host.process, host.serve = process, self.upstreams[name].serve
@@ -166,6 +183,14 @@ class World:
                 host = self.network.hosts[event.target]
                 host.is_parted = True
                 self.loop.call_later(event.length_s, setattr, host, "is_parted", False)
+            case What.STRAY:
+                headers = (
+                    ("Turnout-Epoch", "1 another"),
+                    ("Turnout-Request", "1; open=1"),
+                    ("Content-Type", "application/json"),
+                )
+                body = json.dumps({"by": "stray"}).encode()
+                self.network.post(event.target, Request("PUT", "/api/items/1", headers, body), lambda _: None)
             case What.CLOCK_BACK:
                 self.clock.wall_offset_s -= event.length_s
             case What.DISK_FULL:
@@ -173,16 +198,32 @@ class World:
                 self.loop.call_later(event.length_s, setattr, self._journal_disk, "is_full", False)
             case What.VALIDATE | What.SWITCH | What.CANARY:
                 self._order(event.what)
+            case What.BACKFILL:
+                tool = Process("tool")
+                self.processes.append(tool)
+                tool.spawn(self._backfill())
+                self.loop.call_later(event.length_s, tool.kill)
+
+    async def _backfill(self) -> bool:
+        """The tool, from whoever is primary to the other; whether it came to a clean end."""
+        proxy = self.proxy
+        if proxy is None or not proxy.is_open:
+            return False
+        primary = proxy.controller.primary
+        urls = [f"http://127.0.0.1:{PORTS[name]}" for name in (primary, proxy.controller.other(primary))]
+        try:
+            report = await backfill(None, *urls)
+        except ToolError as error:
+            self.note(f"backfill: {error}")
+            return False
+        self.note(f"backfill: {report.as_json()}")
+        self.marks["backfill"] += 1
+        return report.is_clean
 
     def _order(self, what: What) -> None:
         """An operator's wish; it dies with the proxy."""
         proxy = self.proxy
-        if (
-            proxy is None
-            or proxy.process.is_dead
-            or not proxy.is_open
-            or not proxy.controller.switching.is_open
-        ):
+        if proxy is None or proxy.process.is_dead or not proxy.is_open:
             if not self._is_healed:
                 self.loop.call_later(0.1, self._order, what)  # an operator tries again until it is there
             return
@@ -218,6 +259,8 @@ class World:
         await self._converge()
         await asyncio.sleep(LATE_S)
         await self._converge()
+        if not self.plan.plain:
+            await self._prove()
 
     async def _live(self, client: Client) -> None:
         plan, dice = self.plan, client._dice
@@ -273,6 +316,22 @@ class World:
                 return
             await asyncio.sleep(0.25)
 
+    async def _prove(self) -> None:
+        """P9: a validation says equal; where the secondary began with an old copy, after a backfill."""
+        assert self.proxy is not None
+        tool = Process("tool")
+        self.processes.append(tool)
+        proxy = self.proxy
+        if self.plan.lags_behind and not await tool.spawn(self._backfill()):
+            self.faults.append("a backfill of two healthy upstreams did not come to a clean end")
+        said = await proxy.process.spawn(proxy.validate())
+        self.note(f"validate: {said}")
+        if said != "equal ":
+            self.faults.append(f"a validation at rest says: {said}")
+        if proxy.state.gaps.marks:
+            self.faults.append(f"gaps are left: {proxy.state.gaps.marks}")
+        await self._converge()
+
     def _is_at_rest(self) -> bool:
         proxy = self.proxy
         return proxy is not None and proxy.is_open and not proxy.state.lanes.entries
@@ -283,7 +342,8 @@ class World:
     def judge(self) -> Result:
         log: list[Said] = [said for client in self._clients for said in client.log]
         entries = {name: disk.entries() for name, disk in self.disks.items()}
-        faults = [*self.faults, *self.loop.faults, *Checker(entries, log).check()]
+        checker = Checker(entries, log, lags_behind=self.plan.lags_behind, plain=self.plan.plain)
+        faults = [*self.faults, *self.loop.faults, *checker.check()]
         marks = self.marks + self.network.marks
         for said in log:
             if said.is_write:
@@ -310,9 +370,12 @@ def run_seed(seed: int, *, is_traced: bool = False, plan: Plan | None = None) ->
         cache_logger_on_first_use=False,
     )
     try:
-        world.loop.run_until_complete(world.run())
+        with simulated_tools(world.network):
+            world.loop.run_until_complete(world.run())
     except NothingToDoError:
         world.faults.append("everybody waits, and nothing will ever happen")
+    except EndlessError:
+        world.faults.append(f"more than {CALLBACKS_MAX:,} callbacks: something goes round for ever")
     finally:
         world.end()
         structlog.reset_defaults()
@@ -331,7 +394,7 @@ class _Log:
         if process is None or not process.is_dead:
             self._world.note(f"{name} {level}: {event}")
             if event.get("exc_info"):
-                self._world.faults.append(f"{name} logged an exception: {event}")
+                self._world.faults.append(f"{name} logged an exception: {event} {sys.exc_info()[1]!r}")
         raise structlog.DropEvent
 
 
