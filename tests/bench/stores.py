@@ -43,6 +43,12 @@ SLOW = 6
 GET, LIST, POST = "GET by id", "filtered, sorted, paged list", "POST"
 
 
+ABOUT = (
+    "**Servers**: both reference servers beside json-server, and the PostgreSQL one beside asyncpg alone"
+    " (`make bench-servers`).\n"
+)
+
+
 @dataclass(frozen=True, slots=True)
 class Kind:
     """How one server names what is asked of all."""
@@ -109,6 +115,7 @@ def run(folder: Path, programs: dict[str, Path], rounds: int, seconds: float) ->
 
     versions = {**VERSIONS, "python": sys.version.split()[0], "node": _node()}
     tell(report.heading(versions, " ".join(["python -m tests.bench.stores", *sys.argv[1:]])))
+    tell(ABOUT)
     own_posts: dict[int, Measured] = {}
     for size in SIZES:
         rows, posts, memory = beside_json_server(folder / str(size), programs, size, rounds, seconds)
