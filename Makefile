@@ -9,7 +9,7 @@ DATA_BACKEND ?= json
 
 .DEFAULT_GOAL := help
 .PHONY: help run test quick lint format test-unit test-unit-adapter test-integration test-integration-api \
-        test-browser protocol conformance-peers faults simulate soak bench docs constraints clean venv-run venv-dev system
+        test-browser protocol conformance-peers faults simulate soak bench bench-servers docs constraints clean venv-run venv-dev system
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -55,7 +55,7 @@ long = @if ls $(1)/test_*.py >/dev/null 2>&1; then exec $(PYTEST) $(1) $(2) $(AR
 	else echo "make $@: not yet: $(1) has no tests" >&2; exit 1; fi
 
 faults: venv-dev system ## kill -9, hangs, cuts and full disks under load: SEED=… RUNS=…
-	@RUNS=$(or $(RUNS),200) SEED=$(or $(SEED),1) exec $(PYTEST) tests/faults $(ARGS)
+	@RUNS=$(or $(RUNS),200) SEED=$(or $(SEED),1) TURNOUT_KILLS=50 exec $(PYTEST) tests/faults $(ARGS)
 
 # A peer fails cases by design: its own exit code says nothing here.
 conformance-peers: venv-dev ## the conformance suite against HAProxy and nginx too; writes docs/conformance.md
@@ -72,6 +72,10 @@ soak: venv-dev ## hours of traffic, with the memory watched
 
 bench: venv-dev ## Turnout beside nginx, HAProxy, Envoy, Traefik, Caddy; the table goes to docs/benchmarks.md
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.stores
+
+bench-servers: venv-dev ## only the two servers: beside json-server of npm, and beside asyncpg alone
+	$(BIN)/python -m tests.bench.stores $(ARGS)
 
 docs: venv-dev ## write the generated pages anew; do all documents still say what the code does?
 	$(BIN)/python .ci/reference.py

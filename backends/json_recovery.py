@@ -6,6 +6,7 @@ while the server was stopped is taken in; one that would undo acknowledged write
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from dataclasses import dataclass, field
@@ -16,10 +17,14 @@ from backends.contract import canonical
 from backends.errors import StartError
 from backends.json_data_file import DataFile, Loaded, load
 from backends.json_entries import Changed, Exported
-from backends.json_journal import Segment, create_segment, read_segment, segment_paths
+from backends.json_ids import Naming
+from backends.json_journal import Segment, create_segment, drop_segments, read_segment, segment_paths
 from backends.json_snapshot import read_state, write_state
 from backends.json_state import Memory
 from backends.store import Role
+
+NOTHING_YET = -1
+"""Of ``Exported.changes``: the file is ours, but not what memory holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -49,8 +54,16 @@ class Recovered:
 
 
 def take_lock(path: Path, *, is_shared: bool) -> int:
-    """Lock a store against a second server; the lock goes with the process. StartError names who has it."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Lock a store against a second server; the lock goes with the process. StartError names who has it.
+
+    To be read only, a store may also lie where nothing can be written; then there is no lock to take, and it is -1.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if not is_shared or error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        return -1
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -66,15 +79,15 @@ def take_lock(path: Path, *, is_shared: bool) -> int:
     return fd
 
 
-def recover(files: Files, *, read_only: bool) -> Recovered:
+def recover(files: Files, *, read_only: bool, id_field: str | None = None) -> Recovered:
     """Read what is there and bring it to one state. Blocks. StartError says what stands in the way and what to do."""
     data = DataFile(files.data)
     if not files.state.exists():
-        return _first_start(files, data, read_only=read_only)
+        return _first_start(files, data, read_only=read_only, id_field=id_field)
     memory, covered = read_state(files.state)
     recovered = Recovered(memory, data, None)
     current, last = _replay_segments(files, recovered, covered)
-    is_edited = _compare_data_file(files, recovered)
+    is_edited = _compare_data_file(files, recovered, id_field)
     if read_only:
         return recovered
     if is_edited:
@@ -83,13 +96,14 @@ def recover(files: Files, *, read_only: bool) -> Recovered:
     if current is not None and current.number <= covered:
         files.journal.rename(files.journal.with_name(f"{files.journal.name}.{current.number}"))
         current = None
-    _sweep_leftovers(files, covered)
+    # a segment is there before older ones go: a state file without any means that somebody took the journal away
     recovered.segment = current or create_segment(files.journal, last + 1)
+    _sweep_leftovers(files, covered)
     return recovered
 
 
-def _first_start(files: Files, data: DataFile, *, read_only: bool) -> Recovered:
-    if segment_paths(files.journal):
+def _first_start(files: Files, data: DataFile, *, read_only: bool, id_field: str | None) -> Recovered:
+    if not _is_untouched(files.journal):
         raise StartError(
             f"{files.state} is gone, though {files.journal} is there: the journal alone does not say everything.",
             "Put the state file back; or, to go on with what data.json holds alone, move the .journal files away.",
@@ -98,7 +112,7 @@ def _first_start(files: Files, data: DataFile, *, read_only: bool) -> Recovered:
         raise StartError(
             f"There is no file {files.data}.", f"To begin with nothing: echo '{{}}' > {files.data}"
         )
-    loaded = load(files.data)
+    loaded = load(files.data, Naming(id_field))
     memory = Memory()
     for name, is_singleton in loaded.names.items():
         memory.name(name, is_singleton=is_singleton)
@@ -106,18 +120,34 @@ def _first_start(files: Files, data: DataFile, *, read_only: bool) -> Recovered:
         for record_id, body in bodies.items():
             memory.apply(Changed(name, record_id, body, None, 0, 0))
     memory.names = dict(loaded.names)
-    memory.exports = [Exported(loaded.digest, memory.changes, is_installed=True)]
+    memory.exports = [_content_of(loaded, memory)]
     data.is_one_of([loaded.digest])
     if read_only:
-        return Recovered(memory, data, None)
+        return Recovered(memory, data, None, loaded.notes)
     _sweep_leftovers(files, 0)
+    segment = create_segment(files.journal, 1)
     write_state(files.state, memory, 0)
-    return Recovered(memory, data, create_segment(files.journal, 1))
+    return Recovered(memory, data, segment, loaded.notes)
+
+
+def _is_untouched(journal: Path) -> bool:
+    """Whether there is no journal, or only the one that a first start made before it was killed."""
+    paths = segment_paths(journal)
+    if not paths:
+        return True
+    segment, entries = read_segment(paths[0], is_newest=True)
+    return len(paths) == 1 and segment.number == 1 and next(entries, None) is None
 
 
 def _replay_segments(files: Files, recovered: Recovered, covered: int) -> tuple[Segment | None, int]:
     """Apply the segments that the state file does not cover: the one that is written, if there is one, and the last number."""
     paths = segment_paths(files.journal)
+    if not paths:
+        raise StartError(
+            f"{files.journal} is gone, though {files.state} is there: acknowledged writes were in it.",
+            f"Put the journal back; or, to go on with what {files.data} holds alone, move {files.state} away too, start, "
+            "and repair from the other upstream.",
+        )
     current: Segment | None = None
     last = covered
     for path in paths:
@@ -140,7 +170,12 @@ def _replay_segments(files: Files, recovered: Recovered, covered: int) -> tuple[
     return current, last
 
 
-def _compare_data_file(files: Files, recovered: Recovered) -> bool:
+def _content_of(loaded: Loaded, memory: Memory) -> Exported:
+    """What the file holds of the memory: not all of it where records were given ids, and then it is soon written anew."""
+    return Exported(loaded.digest, NOTHING_YET if loaded.notes else memory.changes, is_installed=True)
+
+
+def _compare_data_file(files: Files, recovered: Recovered, id_field: str | None) -> bool:
     """Whether data.json was edited while the server was stopped; then the edit is in memory now."""
     memory = recovered.memory
     if not files.data.exists():
@@ -161,7 +196,8 @@ def _compare_data_file(files: Files, recovered: Recovered) -> bool:
             f"Move the edited file away (mv {files.data} {files.data}.edited) and start again: the file is then written "
             "from the journal, and the edits can be sent through the API. Edit the file only while the server is stopped.",
         )
-    loaded = load(files.data)
+    loaded = load(files.data, Naming(id_field, memory.counters))
+    recovered.notes += loaded.notes
     edits = take_in(memory, loaded)
     recovered.data.is_one_of([loaded.digest])
     recovered.notes.append(
@@ -193,7 +229,7 @@ def take_in(memory: Memory, loaded: Loaded) -> int:
     for name, bodies in loaded.collections.items():
         live = memory.collections[name].live
         memory.collections[name].live = {record_id: live[record_id] for record_id in bodies}
-    memory.exports = [Exported(loaded.digest, memory.changes, is_installed=True)]
+    memory.exports = [_content_of(loaded, memory)]
     return len(edits)
 
 
@@ -212,7 +248,4 @@ def _sweep_leftovers(files: Files, covered: int) -> None:
     for path in (files.data, files.state, files.journal):
         for suffix in (".tmp", ".new"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-    for path in segment_paths(files.journal):
-        number = path.name.removeprefix(files.journal.name + ".")
-        if number.isdigit() and int(number) <= covered:
-            path.unlink()
+    drop_segments(files.journal, covered)

@@ -170,13 +170,11 @@ class ProtocolRoutes:
 
     async def _ids(self, call: Call, _epoch: Epoch | None) -> Answer:
         query = _query(call, "collection", "bucket")
-        wanted = _required(query, "bucket")
-        if not (wanted.isascii() and wanted.isdigit() and len(wanted) <= 4 and int(wanted) < BUCKETS):
-            raise problems.bad_query(f"bucket is a number below {BUCKETS}.")
+        wanted = _buckets_of(query["bucket"]) if "bucket" in query else None
         found: dict[str, str] = {}
         seen = 0
         async for record_id, body in self._store.scan(_required(query, "collection")):
-            if bucket_of(record_id) == int(wanted):
+            if wanted is None or bucket_of(record_id) in wanted:
                 found[record_id] = f"{record_hash(record_id, body):016x}"
             seen += 1
             if seen % ROWS_A_STEP == 0:
@@ -247,6 +245,16 @@ def _query(call: Call, *known: str) -> dict[str, str]:
     if len(dict(pairs)) != len(pairs) or any(name not in known for name, _ in pairs):
         raise problems.bad_query(f"Known parameters, each once: {', '.join(known)}.")
     return dict(pairs)
+
+
+def _buckets_of(text: str) -> frozenset[int]:
+    """``17`` or ``17,18``. Problem bad-query."""
+    parts = text.split(",")
+    if not all(
+        part.isascii() and part.isdigit() and len(part) <= 4 and int(part) < BUCKETS for part in parts
+    ):
+        raise problems.bad_query(f"bucket is a number below {BUCKETS}, or several with commas between them.")
+    return frozenset(map(int, parts))
 
 
 def _required(query: dict[str, str], name: str) -> str:
