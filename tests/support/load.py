@@ -137,6 +137,13 @@ class Load:
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(lambda: self._given_up >= wanted)
 
+    async def answered_with(self, status: int, count: int, timeout_s: float = 60.0) -> None:
+        """Until so many writes were answered with that status."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(
+                lambda: sum(write.status == status for write in self.log.writes) >= count
+            )
+
     async def under_way(self, count: int, timeout_s: float = 30.0) -> None:
         """Until so many writes are sent and not answered."""
         async with asyncio.timeout(timeout_s), self._changed:
@@ -281,7 +288,9 @@ class _Client:
             await self._load.tell(-1)
         if answer is not None:
             write.status, write.body = answer.status, answer.body
-            write.told = told_by(answer)
+            told = told_by(answer)
+            # That this try had no effect says nothing of the one before it.
+            write.told = Told.NOTHING if again is not None and answer.status == 503 else told
         if write.told is Told.NOTHING:
             await self._load.tell(given_up=1)
         else:
