@@ -22,6 +22,7 @@ from proxy.control.switch import Facts, Refusal, preflight, standing
 from proxy.control.switching import Passage, Switching
 from proxy.errors import ConflictError, RefusedError, SettingsError, TurnoutError, UsageError
 from proxy.journal.store import HistoryLine, Override
+from proxy.kinds import Kinds
 from proxy.model import Snapshot, Stage
 from proxy.ports import Clock, MirrorControl, Sender
 from proxy.settings.compile import compile_snapshot
@@ -65,7 +66,9 @@ class Controller:
         clock: Clock,
         box: SnapshotBox,
         mirroring: Mirroring,
+        kinds: Kinds,
     ) -> None:
+        self.kinds = kinds
         self._config = config
         self._env = env
         self._actual = actual
@@ -95,6 +98,7 @@ class Controller:
             hold_timeout_s=lambda: self.box.current.limits.hold_timeout_s,
             publish=self.publish,
             secondary=lambda: self.other(self._actual.meta.primary),
+            kinds=kinds,
         )
         mirroring.bind(self.switching, self.publish)
 
@@ -425,7 +429,7 @@ class Controller:
 
     async def _trouble(self, upstream: str) -> str:
         try:
-            await epochs.look(self._sender, upstream, timeout_s=1.0)
+            await epochs.look(self._sender, upstream, self.kinds, timeout_s=1.0)
         except TurnoutError as error:
             return str(error)
         return ""

@@ -62,9 +62,9 @@ STEP_ENTRIES = 8
 """Settled entries that go in one transaction while the disk is nearly full."""
 
 PAGE_BYTES = 4096
-INSERT_INTENT = "insert into entries (seq, method, target, headers, key, prefix, born, state) values (?,?,?,?,?,?,?,'intent')"
+INSERT_INTENT = "insert into entries (seq, method, target, headers, key, prefix, born, marks, state) values (?,?,?,?,?,?,?,?,'intent')"
 UPDATE_OUTCOME = (
-    "update entries set key=?, prefix=?, state=?, status=?, version=?, base=?, replayable=?, writes=?, request_body=?, answer_body=?"
+    "update entries set key=?, prefix=?, marks=?, state=?, status=?, version=?, base=?, replayable=?, writes=?, request_body=?, answer_body=?"
     " where seq=?"
 )
 DELETE_ENTRY = "delete from entries where seq=?"
@@ -460,13 +460,23 @@ def _call_all(callbacks: list[tuple[Done, TurnoutError | None]]) -> None:
 
 def _intent_row(entry: Entry) -> tuple[Any, ...]:
     headers = json.dumps(entry.headers)
-    return (entry.seq, entry.method, entry.target, headers, entry.key, entry.prefix, entry.born_wall_s)
+    return (
+        entry.seq,
+        entry.method,
+        entry.target,
+        headers,
+        entry.key,
+        entry.prefix,
+        entry.born_wall_s,
+        json.dumps(entry.marks),
+    )
 
 
 def _outcome_row(entry: Entry, *, is_lean: bool) -> tuple[Any, ...]:
     return (
         entry.key,
         entry.prefix,
+        json.dumps(entry.marks),
         str(entry.state),
         entry.status,
         entry.version,

@@ -144,6 +144,18 @@ class Load:
                 lambda: sum(write.status == status for write in self.log.writes) >= count
             )
 
+    async def touched_settings(self, timeout_s: float = 30.0) -> None:
+        """Until some write to the singleton is acknowledged: the secondary has it only from then on."""
+
+        def is_touched() -> bool:
+            return any(
+                write.register.startswith("settings/") and write.told is Told.ACKNOWLEDGED
+                for write in self.log.writes
+            )
+
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(is_touched)
+
     async def under_way(self, count: int, timeout_s: float = 30.0) -> None:
         """Until so many writes are sent and not answered."""
         async with asyncio.timeout(timeout_s), self._changed:
