@@ -21,7 +21,7 @@ async def test_of_the_creates_and_later_writes_99_in_100_settle_as_replayed(
     async with Line(tmp_path, database_url=database_url, faults=("postgres",)) as line:
         await line.open_for_writes()
         await line.secondary_known()
-        async with Load(line.ports["proxy"], 1, clients=8, pause_s=0.02) as load:
+        async with Load(line.ports["proxy"], 1, clients=8, pause_s=0.02, repeats=False) as load:
             await load.touched_settings()
             await load.acknowledged(600)
             log = await load.stop()

@@ -82,13 +82,22 @@ class Load:
     """Clients until `stop`. ``log``: of an earlier load on the same line, with another seed, to be carried on."""
 
     def __init__(
-        self, port: int, seed: int, *, clients: int = 12, pause_s: float = 0.004, log: Log | None = None
+        self,
+        port: int,
+        seed: int,
+        *,
+        clients: int = 12,
+        pause_s: float = 0.004,
+        log: Log | None = None,
+        repeats: bool = True,
     ) -> None:
         self.log = log or Log()
         self._port = port
         self._seed = seed
         self._clients = clients
         self._pause_s = pause_s
+        self.repeats = repeats
+        """Whether a keyed create is now and then said once more after its answer."""
         self._known: list[str] = []
         """Ids of orders that some client was told of: all clients write to them."""
         self._under_way = 0
@@ -239,7 +248,7 @@ class _Client:
             return
         identity = str(json.loads(write.body)["id"])
         write.register = f"orders/{identity}/v"
-        if is_keyed and self._dice.random() < 0.1:
+        if is_keyed and self._load.repeats and self._dice.random() < 0.1:
             answer = await self._ask("POST", "/api/orders", body, headers)
             if (
                 answer is not None
