@@ -55,7 +55,7 @@ long = @if ls $(1)/test_*.py >/dev/null 2>&1; then exec $(PYTEST) $(1) $(2) $(AR
 	else echo "make $@: not yet: $(1) has no tests" >&2; exit 1; fi
 
 faults: venv-dev system ## kill -9, hangs, cuts and full disks under load: SEED=… RUNS=…
-	@RUNS=$(or $(RUNS),200) SEED=$(or $(SEED),1) exec $(PYTEST) tests/faults $(ARGS)
+	@RUNS=$(or $(RUNS),200) SEED=$(or $(SEED),1) TURNOUT_KILLS=50 exec $(PYTEST) tests/faults $(ARGS)
 
 # A peer fails cases by design: its own exit code says nothing here.
 conformance-peers: venv-dev ## the conformance suite against HAProxy and nginx too; writes docs/conformance.md

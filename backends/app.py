@@ -58,11 +58,20 @@ class Metrics:
             ["method"],
             registry=self.registry,
         )
+        self._children: dict[
+            tuple[str, int], tuple[prometheus_client.Counter, prometheus_client.Histogram]
+        ] = {}
+        """Looked up once for each method and status, of which there are few: the look-up costs more than counting."""
 
     def count(self, method: str, status: int, seconds: float) -> None:
-        method = method if method in METHODS else "other"
-        self._requests.labels(method, str(status)).inc()
-        self._duration.labels(method).observe(seconds)
+        children = self._children.get((method, status))
+        if children is None:
+            name = method if method in METHODS else "other"
+            children = (self._requests.labels(name, str(status)), self._duration.labels(name))
+            if name == method:
+                self._children[method, status] = children
+        children[0].inc()
+        children[1].observe(seconds)
 
 
 class Front:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 from backends import json_entries as journaled
 from backends.contract.answers import key_of
 from backends.contract.ids import integer_of, uuid7
+from backends.failpoints import hit
 from backends.json_entries import Announced, Decided, Entry, Floored, Voided, pack
 from backends.json_journal import Commit, Journal
 from backends.json_locks import Gate, Key, KeyLocks
@@ -293,6 +294,7 @@ class Changes:
     def _on_written(self, commits: list[Commit], error: Exception | None) -> None:
         for commit in commits:
             commit.done(error)
+        hit("journal-applied")
 
     async def _settled(self, settled: asyncio.Future[None]) -> None:
         await asyncio.shield(settled)

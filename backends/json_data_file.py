@@ -17,7 +17,7 @@ from backends.contract import canonical
 from backends.contract.ids import is_usable_id
 from backends.contract.problems import Problem
 from backends.errors import StartError
-from backends.json_journal import sync_folder
+from backends.json_journal import removed_on_failure, sync_folder
 from backends.query import id_text
 
 _ROWS_AT_ONCE = 500
@@ -106,7 +106,7 @@ class DataFile:
         """Write a new content beside the file and sync it. Blocks; OSError where it cannot."""
         staged = self.path.with_name(self.path.name + ".tmp")
         digest = hashlib.sha256()
-        with staged.open("wb") as file:
+        with removed_on_failure(staged), staged.open("wb") as file:
             if self.path.exists():
                 os.fchmod(file.fileno(), self.path.stat().st_mode & 0o777)
             for part in parts:
@@ -167,13 +167,15 @@ def _records(path: Path, name: str, items: list[Any]) -> Iterator[tuple[str, byt
 
 def _encoded(path: Path, where: str, record: dict[str, Any], record_id: str | int | None = None) -> bytes:
     try:
-        return (
+        body = (
             canonical.encode(record)
             if record_id is None
             else canonical.encode_record(record_id, record, record)
         )
-    except (ValueError, RecursionError) as error:
-        raise StartError(f"{path}: {where} cannot be written as JSON again: {error}.") from None
+        canonical.check_depth(body, record)
+    except (ValueError, RecursionError, Problem) as error:
+        raise StartError(f"{path}: {where} cannot be kept: {error}") from None
+    return body
 
 
 def _kind(value: object) -> str:

@@ -15,12 +15,14 @@ import errno
 import json
 import os
 import queue
+import struct
 import threading
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Generator, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
 from backends.errors import StartError
+from backends.failpoints import hit
 from backends.json_entries import Entry, unpack
 from backends.json_frames import DamageError, Frame, frame, frames, is_clean_end
 from backends.store import StorageFullError, UnavailableError
@@ -62,16 +64,27 @@ def sync_folder(folder: Path) -> None:
         os.close(fd)
 
 
+@contextlib.contextmanager
+def removed_on_failure(fresh: Path) -> Generator[None]:
+    """A file that could not be written whole must not keep its room on a disk that is full."""
+    try:
+        yield
+    except OSError:
+        fresh.unlink(missing_ok=True)
+        raise
+
+
 def create_segment(path: Path, number: int) -> Segment:
     """A new, durable segment with nothing in it."""
     fresh = path.with_name(path.name + ".new")
     head = frame(0, json.dumps({"turnout_journal": 1, "segment": number}).encode())
-    fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
-    try:
-        os.write(fd, head)
-        os.fsync(fd)
-    finally:
-        os.close(fd)
+    with removed_on_failure(fresh):
+        fd = os.open(fresh, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, 0o600)
+        try:
+            os.write(fd, head)
+            os.fsync(fd)
+        finally:
+            os.close(fd)
     fresh.rename(path)
     sync_folder(path.parent)
     return Segment(path, number, 1, len(head), 0)
@@ -86,6 +99,14 @@ def segment_paths(journal: Path) -> list[Path]:
             found.append((int(number), path))
     older = [path for _, path in sorted(found)]
     return [*older, journal] if journal.exists() else older
+
+
+def drop_segments(journal: Path, covered: int) -> None:
+    """Remove older segments that a state file covers."""
+    for path in segment_paths(journal):
+        number = path.name.removeprefix(journal.name + ".")
+        if number.isdigit() and int(number) <= covered:
+            path.unlink()
 
 
 def read_segment(path: Path, *, is_newest: bool) -> tuple[Segment, Iterator[Entry]]:
@@ -103,10 +124,21 @@ def read_segment(path: Path, *, is_newest: bool) -> tuple[Segment, Iterator[Entr
 
     def entries() -> Iterator[Entry]:
         for part in whole[1:]:
-            yield from unpack(part.payload)
+            yield from known_entries(path, part.payload)
 
     number = int(json.loads(whole[0].payload)["segment"])
     return Segment(path, number, len(whole), whole[-1].end, torn), entries()
+
+
+def known_entries(path: Path, payload: bytes) -> list[Entry]:
+    """The entries of a frame that is whole. StartError where they are of another form than this version writes."""
+    try:
+        return list(unpack(payload))
+    except (ValueError, KeyError, TypeError, IndexError, struct.error) as error:
+        raise StartError(
+            f"{path} was written by another version of this server ({error}).",
+            "Nothing was changed. Start the version that wrote it.",
+        ) from None
 
 
 def _whole_frames(data: bytes) -> tuple[list[Frame], int]:
@@ -214,6 +246,7 @@ class Journal:
 
     def _append(self, payload: bytes) -> None:
         data = frame(self._place, payload)
+        hit("journal-append")
         try:
             self._take_ahead(len(data))
             written = 0
@@ -225,9 +258,11 @@ class Journal:
             if error.errno in _FULL:
                 raise StorageFullError from error
             raise
+        hit("journal-written")
         os.fdatasync(self._fd)
         self._end += len(data)
         self._place += 1
+        hit("journal-synced")
 
     def _take_ahead(self, needed: int) -> None:
         if self._end + needed <= self._taken:
@@ -245,6 +280,7 @@ class Journal:
         os.fsync(self._fd)
         older = self._path.with_name(f"{self._path.name}.{self.number}")
         self._path.rename(older)
+        hit("segment-closed")
         try:
             segment = create_segment(self._path, self.number + 1)
         except OSError as error:
@@ -252,6 +288,7 @@ class Journal:
             if error.errno in _FULL:
                 raise StorageFullError from error
             raise
+        hit("segment-created")
         fd = os.open(self._path, os.O_RDWR)
         os.close(self._fd)
         self._fd = fd

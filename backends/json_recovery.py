@@ -6,6 +6,7 @@ while the server was stopped is taken in; one that would undo acknowledged write
 
 from __future__ import annotations
 
+import errno
 import fcntl
 import os
 from dataclasses import dataclass, field
@@ -16,7 +17,7 @@ from backends.contract import canonical
 from backends.errors import StartError
 from backends.json_data_file import DataFile, Loaded, load
 from backends.json_entries import Changed, Exported
-from backends.json_journal import Segment, create_segment, read_segment, segment_paths
+from backends.json_journal import Segment, create_segment, drop_segments, read_segment, segment_paths
 from backends.json_snapshot import read_state, write_state
 from backends.json_state import Memory
 from backends.store import Role
@@ -49,8 +50,16 @@ class Recovered:
 
 
 def take_lock(path: Path, *, is_shared: bool) -> int:
-    """Lock a store against a second server; the lock goes with the process. StartError names who has it."""
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    """Lock a store against a second server; the lock goes with the process. StartError names who has it.
+
+    To be read only, a store may also lie where nothing can be written; then there is no lock to take, and it is -1.
+    """
+    try:
+        fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
+    except OSError as error:
+        if not is_shared or error.errno not in (errno.EROFS, errno.EACCES):
+            raise
+        return -1
     try:
         fcntl.flock(fd, (fcntl.LOCK_SH if is_shared else fcntl.LOCK_EX) | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -83,13 +92,14 @@ def recover(files: Files, *, read_only: bool) -> Recovered:
     if current is not None and current.number <= covered:
         files.journal.rename(files.journal.with_name(f"{files.journal.name}.{current.number}"))
         current = None
-    _sweep_leftovers(files, covered)
+    # a segment is there before older ones go: a state file without any means that somebody took the journal away
     recovered.segment = current or create_segment(files.journal, last + 1)
+    _sweep_leftovers(files, covered)
     return recovered
 
 
 def _first_start(files: Files, data: DataFile, *, read_only: bool) -> Recovered:
-    if segment_paths(files.journal):
+    if not _is_untouched(files.journal):
         raise StartError(
             f"{files.state} is gone, though {files.journal} is there: the journal alone does not say everything.",
             "Put the state file back; or, to go on with what data.json holds alone, move the .journal files away.",
@@ -111,13 +121,29 @@ def _first_start(files: Files, data: DataFile, *, read_only: bool) -> Recovered:
     if read_only:
         return Recovered(memory, data, None)
     _sweep_leftovers(files, 0)
+    segment = create_segment(files.journal, 1)
     write_state(files.state, memory, 0)
-    return Recovered(memory, data, create_segment(files.journal, 1))
+    return Recovered(memory, data, segment)
+
+
+def _is_untouched(journal: Path) -> bool:
+    """Whether there is no journal, or only the one that a first start made before it was killed."""
+    paths = segment_paths(journal)
+    if not paths:
+        return True
+    segment, entries = read_segment(paths[0], is_newest=True)
+    return len(paths) == 1 and segment.number == 1 and next(entries, None) is None
 
 
 def _replay_segments(files: Files, recovered: Recovered, covered: int) -> tuple[Segment | None, int]:
     """Apply the segments that the state file does not cover: the one that is written, if there is one, and the last number."""
     paths = segment_paths(files.journal)
+    if not paths:
+        raise StartError(
+            f"{files.journal} is gone, though {files.state} is there: acknowledged writes were in it.",
+            f"Put the journal back; or, to go on with what {files.data} holds alone, move {files.state} away too, start, "
+            "and repair from the other upstream.",
+        )
     current: Segment | None = None
     last = covered
     for path in paths:
@@ -212,7 +238,4 @@ def _sweep_leftovers(files: Files, covered: int) -> None:
     for path in (files.data, files.state, files.journal):
         for suffix in (".tmp", ".new"):
             path.with_name(path.name + suffix).unlink(missing_ok=True)
-    for path in segment_paths(files.journal):
-        number = path.name.removeprefix(files.journal.name + ".")
-        if number.isdigit() and int(number) <= covered:
-            path.unlink()
+    drop_segments(files.journal, covered)

@@ -12,9 +12,10 @@ from pathlib import Path
 from typing import Any
 
 from backends.errors import StartError
-from backends.json_entries import Changed, Decided, Entry, Exported, pack, unpack
+from backends.failpoints import hit
+from backends.json_entries import Changed, Decided, Entry, Exported, pack
 from backends.json_frames import DamageError, frame, frames
-from backends.json_journal import sync_folder
+from backends.json_journal import known_entries, removed_on_failure, sync_folder
 from backends.json_state import Collection, Memory
 from backends.store import Role
 
@@ -22,17 +23,21 @@ _FRAME_BYTES = 1 << 20
 _END = b"end"
 
 
-def write_state(path: Path, memory: Memory, segment: int) -> None:
-    """Write ``memory`` (a copy that nobody changes) as what holds up to the end of ``segment``. Blocks; OSError where it cannot."""
+def write_state(path: Path, memory: Memory, segment: int) -> int:
+    """Write ``memory`` (a copy that nobody changes) as what holds up to the end of ``segment``; the file's size. Blocks; OSError where it cannot."""
     fresh = path.with_name(path.name + ".tmp")
-    with fresh.open("wb") as file:
+    with removed_on_failure(fresh), fresh.open("wb") as file:
         os.fchmod(file.fileno(), 0o600)
         for place, payload in enumerate(_payloads(memory, segment)):
             file.write(frame(place, payload))
         file.flush()
         os.fsync(file.fileno())
+        size = file.tell()
+    hit("state-staged")
     fresh.rename(path)
     sync_folder(path.parent)
+    hit("state-installed")
+    return size
 
 
 def read_state(path: Path) -> tuple[Memory, int]:
@@ -50,7 +55,7 @@ def read_state(path: Path) -> tuple[Memory, int]:
         raise StartError(f"{path} was written by another version of this server.")
     memory = Memory()
     for payload in payloads[1:-1]:
-        for entry in unpack(payload):
+        for entry in known_entries(path, payload):
             memory.apply(entry)
     _restore(memory, head)
     return memory, int(head["segment"])

@@ -9,6 +9,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field, replace
 
 from backends.contract.ids import integer_of
+from backends.json_columns import Columns
 from backends.json_entries import Announced, Changed, Decided, Entry, Exported, Floored, Voided
 from backends.json_kept import KeptAnswers
 from backends.store import Done, EpochState, KeptAnswer, Role, State
@@ -23,6 +24,8 @@ class Collection:
     floor: int = 0
     odd_ids: int = 0
     """Live ids that are no integers: with any, new ids are UUIDs."""
+    columns: Columns | None = None
+    """For lists with filters or a sort, once there was one."""
 
     def copy(self) -> Collection:
         return Collection(dict(self.live), dict(self.tombstones), self.floor, self.odd_ids)
@@ -142,6 +145,8 @@ class Memory:
                 else:
                     self.names[record_id] = True
             collection.live[record_id] = state
+        if collection.columns is not None:
+            collection.columns.touch(record_id)
         if integer is not None and integer > self.counters.get(name, 0):
             self.counters[name] = integer
         self.number = max(self.number, entry.number)
@@ -159,6 +164,7 @@ class Memory:
     def _raise_floor(self, name: str, at: int) -> None:
         """A swept record needs no tombstone of its own: an id that is not there has the floor as its ``at`` (N2)."""
         collection = self.collections.setdefault(name, Collection())
+        collection.columns = None
         for record_id in [record_id for record_id, state in collection.live.items() if state.at < at]:
             del collection.live[record_id]
             collection.odd_ids -= integer_of(record_id) is None

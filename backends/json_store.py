@@ -7,19 +7,25 @@ does not depend on how many records there are; that of a list with filters or a 
 from __future__ import annotations
 
 import asyncio
+import ctypes
 import errno
+import gc
 import os
 import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 import structlog
 
 from backends.json_changes import Changes
+from backends.json_columns import Columns
 from backends.json_exporter import EditedError, Exporter
 from backends.json_journal import Journal
 from backends.json_recovery import Files, Recovered, recover, take_lock
+from backends.json_state import Collection
+from backends.json_text import cannot_hold
 from backends.query import Query, Selection
 from backends.store import (
     Answer,
@@ -42,6 +48,8 @@ from backends.store import (
 
 ROWS_A_STEP = 500
 """Records that a filtered list looks at before it lets other requests go on."""
+
+COLUMN_TRIES_MAX = 3
 
 _log = structlog.stdlib.get_logger("backends.json")
 
@@ -76,11 +84,12 @@ class JsonStore:
         lock = await asyncio.to_thread(lambda: take_lock(files.lock, is_shared=read_only))
         try:
             recovered = await asyncio.to_thread(lambda: recover(files, read_only=read_only))
+            _give_memory_back()
             for event, facts in recovered.notes:
                 _log.warning(event, **facts)
             return cls(files, recovered, lock, wall)
         except BaseException:
-            os.close(lock)
+            _release(lock)
             raise
 
     async def close(self) -> None:
@@ -98,7 +107,7 @@ class JsonStore:
                     "data_file_not_written", error=str(error), action="it is written at the next start"
                 )
             await asyncio.to_thread(self._journal.close)
-        os.close(self._lock)
+        _release(self._lock)
 
     async def healthy(self) -> bool:
         return not self._changes.is_closing and (self._journal is None or not self._journal.is_broken)
@@ -113,11 +122,19 @@ class JsonStore:
         if query.is_plain:
             rows = islice(found.live.values(), query.offset, query.offset + query.limit)
             return Page([state.body for state in rows if state.body is not None], len(found.live))
+        if Columns.can_answer(query):
+            page = await _page_of_columns(found, query)
+            if page is not None:
+                return page
         selection = Selection(query)
+        # the record to go on after need not match itself
+        is_out = cannot_hold(query.text) if query.text and query.after is None else None
         for place, state in enumerate(list(found.live.values())):
             if place % ROWS_A_STEP == ROWS_A_STEP - 1:
                 await asyncio.sleep(0)
-            selection.add(state.body or b"{}")
+            body = state.body or b"{}"
+            if is_out is None or not is_out(body):
+                selection.add(body)
         return Page(*selection.page())
 
     async def scan(self, collection: str) -> AsyncIterator[tuple[str, bytes]]:
@@ -186,3 +203,30 @@ class JsonStore:
                 raise StorageFullError from error
             raise UnavailableError(f"data.json cannot be written: {error}.") from error
         return watermark
+
+
+async def _page_of_columns(collection: Collection, query: Query) -> Page | None:
+    """From columns, at one moment; None where other lists take their room too often."""
+    for _ in range(COLUMN_TRIES_MAX):
+        columns = collection.columns
+        if columns is None:
+            columns = collection.columns = Columns(collection.live)
+        columns.need(query)
+        while not columns.catch_up(ROWS_A_STEP):  # noqa: ASYNC110 - it works, and lets others work between its steps
+            await asyncio.sleep(0)
+        if columns is collection.columns and columns.has(query):
+            return Page(*columns.page(query))
+    return None
+
+
+def _give_memory_back() -> None:
+    """What parsing the file took is free, but the C library would keep it: more than the records themselves need."""
+    gc.collect()
+    trim: Any = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc's own
+    if trim is not None:
+        trim(0)
+
+
+def _release(lock: int) -> None:
+    if lock >= 0:
+        os.close(lock)

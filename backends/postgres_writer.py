@@ -82,6 +82,11 @@ class Writer:
         self._forgotten = 0
         self._expire_at = 0.0
 
+    @property
+    def is_owner(self) -> bool:
+        """Whether nobody else can have changed the database since the ledger was read: the lock goes with the connection."""
+        return self._connection is not None and not self._connection.is_closed()
+
     async def ask(self, operation: Operation[T]) -> T:
         """Have it run in its turn; its answer, once that is durable. It runs to its end even if nobody waits any more."""
         return await self._wait(_Waiting(operation, None))

@@ -170,7 +170,7 @@ class ProtocolRoutes:
 
     async def _ids(self, call: Call, _epoch: Epoch | None) -> Answer:
         query = _query(call, "collection", "bucket")
-        wanted = _buckets(query.get("bucket"))
+        wanted = _buckets_of(query["bucket"]) if "bucket" in query else None
         found: dict[str, str] = {}
         seen = 0
         async for record_id, body in self._store.scan(_required(query, "collection")):
@@ -247,16 +247,14 @@ def _query(call: Call, *known: str) -> dict[str, str]:
     return dict(pairs)
 
 
-def _buckets(text: str | None) -> frozenset[int] | None:
-    """The buckets of B6; None: all."""
-    if text is None:
-        return None
-    names = text.split(",")
+def _buckets_of(text: str) -> frozenset[int]:
+    """``17`` or ``17,18``. Problem bad-query."""
+    parts = text.split(",")
     if not all(
-        name.isascii() and name.isdigit() and len(name) <= 4 and int(name) < BUCKETS for name in names
+        part.isascii() and part.isdigit() and len(part) <= 4 and int(part) < BUCKETS for part in parts
     ):
-        raise problems.bad_query(f"bucket is numbers below {BUCKETS}, with commas between.")
-    return frozenset(map(int, names))
+        raise problems.bad_query(f"bucket is a number below {BUCKETS}, or several with commas between them.")
+    return frozenset(map(int, parts))
 
 
 def _required(query: dict[str, str], name: str) -> str:

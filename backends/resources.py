@@ -92,7 +92,9 @@ class Resources:
         conditions = call.conditions()
         fields, _ = await call.fields()
         record_id: str | None = None
-        if "id" in fields:
+        if "id" not in fields:
+            conditions.check_create()  # before an id is made: none is spent on what cannot be
+        else:
             record_id = id_text(fields["id"])
             if record_id is None or not is_usable_id(record_id):
                 raise problems.bad_json(

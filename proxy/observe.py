@@ -96,7 +96,7 @@ TRAFFIC_METRICS = (
 
 
 class Tally:
-    """What is counted for one (upstream, reason). Bound once, then only lists are touched."""
+    """What is counted for one (upstream, reason)."""
 
     __slots__ = ("answers", "buckets", "total_s")
 
@@ -105,15 +105,6 @@ class Tally:
         """(method, code) → how many."""
         self.buckets = [0] * (len(DURATION_BUCKETS_S) + 1)
         self.total_s = 0.0
-
-    def add(self, method: str, code: int, duration_s: float) -> None:
-        if method not in KNOWN_METHODS:
-            method = "other"
-        answers = self.answers
-        key = (method, code)
-        answers[key] = answers.get(key, 0) + 1
-        self.buckets[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
-        self.total_s += duration_s
 
 
 class Traffic(Collector):
@@ -124,12 +115,21 @@ class Traffic(Collector):
         """By upstream and the reason's identity: an enum member's own hash is a Python call."""
         self.in_flight: dict[str, int] = {}
 
-    def tally(self, upstream: str, reason: Reason) -> Tally:
-        key = (upstream, id(reason))
-        found = self._tallies.get(key)
+    def add(self, upstream: str, reason: Reason, method: str, code: int, duration_s: float) -> None:
+        """Count one answered request."""
+        found = self._tallies.get((upstream, id(reason)))
         if found is None:
-            found = self._tallies[key] = (reason, Tally())
-        return found[1]
+            found = self._tallies[upstream, id(reason)] = (reason, Tally())
+        tally = found[1]
+        answers = tally.answers
+        key = (method, code)
+        if key in answers:
+            answers[key] += 1
+        else:
+            key = (method if method in KNOWN_METHODS else "other", code)
+            answers[key] = answers.get(key, 0) + 1
+        tally.buckets[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
+        tally.total_s += duration_s
 
     def by_upstream(self) -> dict[str, int]:
         """Requests answered so far."""

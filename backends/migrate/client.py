@@ -186,7 +186,7 @@ class VersionedUpstream:
             raise self._refused("GET", path, answer)
         try:
             return list(_listed(answer.body.decode()))
-        except (ValueError, LookupError):
+        except (ValueError, LookupError, TypeError):
             raise self._refused("GET", path, answer) from None
 
     async def apply(self, scope: Scope, lines: Iterable[bytes]) -> Applied:
@@ -293,12 +293,27 @@ async def session(connections: int = CONNECTIONS_MAX) -> AsyncGenerator[aiohttp.
 
 
 def _listed(text: str) -> Iterator[tuple[str, bytes]]:
-    """The items of an array of records, cut out as they stand. ValueError or LookupError where it is none."""
-    place = 0
-    while text[place] != "]":
-        value, end = _ENDS.raw_decode(text, place + 1)
-        yield str(value["id"]), text[place + 1 : end].encode()
-        place = end
+    """The items of an array of records, cut out as they stand. ValueError, LookupError or TypeError where it is none."""
+    place = _behind_space(text, 0)
+    if text[place] != "[":
+        raise ValueError("no array")
+    separator = "["
+    while separator != "]":
+        place = _behind_space(text, place + 1)
+        if separator == "[" and text[place] == "]":
+            return
+        value, end = _ENDS.raw_decode(text, place)
+        yield str(value["id"]), text[place:end].encode()
+        place = _behind_space(text, end)
+        separator = text[place]
+        if separator not in ",]":
+            raise ValueError(f"{separator!r} between two items")
+
+
+def _behind_space(text: str, place: int) -> int:
+    while text[place] in " \t\r\n":
+        place += 1
+    return place
 
 
 _ENDS = json.JSONDecoder(parse_int=str, parse_float=str)

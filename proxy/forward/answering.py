@@ -6,13 +6,14 @@ how to pause it and let it go.
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from proxy.forward import respond
 from proxy.forward.respond import Problem
 from proxy.forward.tunnel import Tunnel
 from proxy.forward.upstream import UpstreamConnection
-from proxy.model import COOKIE_NAME, Decision, Snapshot
+from proxy.model import BUCKETS, COOKIE_NAME, Decision, Snapshot
 from proxy.wire.body import chunk, last_chunk
 from proxy.wire.heads import response_head, upgrade_lines
 from proxy.wire.request import RequestHead
@@ -30,6 +31,15 @@ CLIENT_LEFT = 499
 """The code that is counted for a request whose client did not wait for an answer (nginx's)."""
 
 _COOKIE_AGE_S = 365 * 24 * 3600
+
+
+@lru_cache(maxsize=BUCKETS)
+def _cookie_line(bucket: int) -> bytes:
+    return b"Set-Cookie: %b=%d; Path=/; Max-Age=%d; HttpOnly; SameSite=Lax\r\n" % (
+        COOKIE_NAME.encode(),
+        bucket,
+        _COOKIE_AGE_S,
+    )
 
 
 class Answering:
@@ -63,7 +73,7 @@ class Answering:
         self.upstream_name = ""
         self.is_request_done = True
         self.status = 0
-        self.closes = not head.keeps_alive
+        self.closes = head.fields.closes if head.is_http11 else not head.keeps_alive
         """The client's connection ends with this answer."""
         self._has_answered = False
         """The client has a byte of the final answer."""
@@ -75,7 +85,25 @@ class Answering:
     # -- an upstream's answer -----------------------------------------------------------------------
 
     def on_response(self, head: ResponseHead, pieces: list[bytes], is_done: bool, trailers: bytes) -> None:
-        self.answer(head, pieces, is_done, trailers)
+        """An ordinary answer, whole and small, goes out in one step; every other one takes ``answer``."""
+        client, forwarder = self.client, self.forwarder
+        if (
+            not is_done or not head.is_plain or client is None or self.closes or forwarder.is_stopping
+            or not self.head.is_http11 or (pieces and len(pieces[0]) > JOIN_BYTES_MAX)
+        ):  # fmt: skip
+            self.answer(head, pieces, is_done, trailers)
+            return
+        self.status = head.status
+        self._has_answered = True
+        tail = forwarder.answer_tails.get(self.upstream_name) or forwarder.answer_tail(
+            self.upstream_name, True
+        )
+        bucket = self.decision.new_bucket
+        if bucket is not None:
+            tail += _cookie_line(bucket)
+        if client.is_open:
+            client.transport.write(b"".join((head.front, tail, b"\r\n", *pieces)))
+        self.finish()
 
     def on_pieces(self, pieces: list[bytes], is_done: bool, trailers: bytes) -> None:
         self._write([], pieces, is_done, trailers)
@@ -137,9 +165,7 @@ class Answering:
             tail += self.forwarder.date_line()
         bucket = self.decision.new_bucket
         if bucket is not None:
-            tail += b"Set-Cookie: %b=%d; Path=/; Max-Age=%d; HttpOnly; SameSite=Lax\r\n" % (
-                COOKIE_NAME.encode(), bucket, _COOKIE_AGE_S,
-            )  # fmt: skip
+            tail += _cookie_line(bucket)
         return tail
 
     def _connection_line(self) -> bytes:
@@ -264,6 +290,8 @@ class Answering:
         self.deadline_s = NEVER_S
         is_untouched = connection is None or not connection.has_answered
         if connection is not None:
+            if is_untouched:
+                connection.pool.unanswered()
             connection.abort()
         self.on_upstream_failed("timeout", detail, is_untouched=is_untouched)
 
@@ -281,8 +309,7 @@ class Answering:
         if self._is_over:
             return
         self._is_over = True
-        forwarder = self.forwarder
-        forwarder.closed(self)
+        self.forwarder.closed(self)
         client, self.client = self.client, None
         if client is not None:
             client.exchange_done(closes=self.closes or not self.is_request_done)

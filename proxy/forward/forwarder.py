@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import os
 import ssl
 from email.utils import formatdate
@@ -20,7 +21,7 @@ from proxy.model import Decision, Kind, Reason, Snapshot
 from proxy.observe import Metrics, make_metrics
 from proxy.ports import Clock, Dice, MirrorPort, Snapshots
 from proxy.routing.decide import decide, row_of
-from proxy.routing.paths import decoded, is_ordinary
+from proxy.routing.paths import decoded
 from proxy.routing.place import place_of
 from proxy.routing.table import READ_METHODS
 from proxy.wire.body import Framer
@@ -30,6 +31,7 @@ NO_UPSTREAM = "none"
 """The upstream label of a request that the proxy answered by itself."""
 
 BACKLOG = 4096
+STOP_LOOK_S = 0.02
 
 
 class Forwarder:
@@ -66,12 +68,12 @@ class Forwarder:
         self.in_flight = 0
         """Exchanges under way, tunnels too."""
         self.is_stopping = False
-        self._all_done = asyncio.Event()
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
         # kept because they are the same for many requests
         self._followed: Snapshot | None = None
-        self._answer_tails: dict[tuple[str, bool], bytes] = {}
+        self.answer_tails: dict[str, bytes] = {}
+        """``answer_tail`` for an upstream that spoke HTTP/1.1, once it was asked for."""
         self._date: tuple[int, bytes] = (0, b"")
 
     # -- starting and stopping ----------------------------------------------------------------------
@@ -104,15 +106,13 @@ class Forwarder:
             self._server.close()
         for connection in tuple(self.connections):
             connection.stop()
-        if self.in_flight:
-            self._all_done.clear()
-            try:
-                async with asyncio.timeout(grace_s):
-                    await self._all_done.wait()
-            except TimeoutError:
-                pass
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(grace_s):
+                # Connections too: what was answered last may still be on its way to a client that reads slowly.
+                while self.in_flight or self.connections:  # noqa: ASYNC110 - an event would cost every request
+                    await asyncio.sleep(STOP_LOOK_S)
         for connection in tuple(self.connections):
-            connection.abort() if connection.exchange is not None or connection.tunnel is not None else None
+            connection.abort()
         for exchange in tuple(self.detached):
             if exchange.upstream is not None:
                 exchange.upstream.abort()
@@ -134,18 +134,25 @@ class Forwarder:
     # -- exchanges ----------------------------------------------------------------------------------
 
     def open(
-        self, client: ClientConnection, head: RequestHead, pieces: list[bytes], framer: Framer | None
+        self, client: ClientConnection, head: RequestHead, pieces: list[bytes] | None, framer: Framer | None
     ) -> None:
-        """A head has come, with ``pieces`` of its body; ``framer`` finds the body's end (None: it has none)."""
+        """A head has come, with ``pieces`` of its body; ``framer`` finds the body's end (None: it is whole, or there is none)."""
         exchange = self._exchange(client, head)
-        if framer is not None:
+        if pieces is not None:
             exchange.pending = pieces
             exchange.pending_bytes = sum(map(len, pieces))
-            exchange.is_request_done = framer.is_done
-            exchange.trailers = framer.trailers
+            if framer is not None:
+                exchange.is_request_done = framer.is_done
+                exchange.trailers = framer.trailers
         self.in_flight += 1
         client.exchange = exchange
-        if self._is_forbidden(head.path):
+        path = head.path
+        if (
+            "_turnout" in path
+            or "%" in path
+            or "/." in path
+            or not path.isascii()  # paths.is_ordinary, without the call
+        ) and self._is_forbidden(path):
             exchange.answer_problem(respond.not_for_clients())
         elif head.fields.max_forwards == 0 and head.method in ("OPTIONS", "TRACE"):
             exchange.answer_problem(respond.last_hop(head.method))
@@ -192,8 +199,6 @@ class Forwarder:
 
     def _is_forbidden(self, path: str) -> bool:
         """/_turnout in any spelling that an upstream could take for it."""
-        if "_turnout" not in path and is_ordinary(path):
-            return False
         plain = "/" + decoded(path)[0].lstrip("/")
         return plain == "/_turnout" or plain.startswith("/_turnout/")
 
@@ -210,17 +215,21 @@ class Forwarder:
     def closed(self, exchange: Answering) -> None:
         """An exchange is over."""
         name = exchange.upstream_name
+        traffic = self.traffic
         if name:
-            self.traffic.in_flight[name] -= 1
-        tally = self.traffic.tally(name or NO_UPSTREAM, exchange.reason)
-        tally.add(exchange.method, exchange.status, self.now() - exchange.started_s)
+            traffic.in_flight[name] -= 1
+        traffic.add(
+            name or NO_UPSTREAM,
+            exchange.reason,
+            exchange.method,
+            exchange.status,
+            self.now() - exchange.started_s,
+        )
         self.in_flight -= 1
-        if not self.in_flight:
-            self._all_done.set()
 
     def count_refused(self, status: int) -> None:
         """What was never an exchange: nobody knows its method."""
-        self.traffic.tally(NO_UPSTREAM, Reason.PRIMARY).add("", status, 0.0)
+        self.traffic.add(NO_UPSTREAM, Reason.PRIMARY, "", status, 0.0)
 
     def count_error(self, upstream: str, kind: str) -> None:
         self._errors.labels(upstream, kind).inc()
@@ -232,12 +241,10 @@ class Forwarder:
 
     def answer_tail(self, upstream: str, is_http11: bool) -> bytes:
         """X-Served-By and Via for an answer; Via names the version that the upstream spoke (RFC 9110 section 7.6.3)."""
-        key = (upstream, is_http11)
-        tail = self._answer_tails.get(key)
-        if tail is None:
-            version = "1.1" if is_http11 else "1.0"
-            tail = f"X-Served-By: {upstream}\r\nVia: {version} turnout\r\n".encode("latin-1", "replace")
-            self._answer_tails[key] = tail
+        version = "1.1" if is_http11 else "1.0"
+        tail = f"X-Served-By: {upstream}\r\nVia: {version} turnout\r\n".encode("latin-1", "replace")
+        if is_http11:
+            self.answer_tails[upstream] = tail
         return tail
 
     def date_line(self) -> bytes:

@@ -6,14 +6,13 @@ import asyncio
 from typing import TYPE_CHECKING, cast
 
 from proxy.forward import respond
-from proxy.forward.peers import client_of, is_trusted
+from proxy.forward.peers import Peer
 from proxy.forward.respond import Problem
 from proxy.forward.sockets import can_half_close, keep_alive, pause, reset, resume
 from proxy.limits import BUFFER_HIGH_BYTES, BUFFER_LOW_BYTES, PIPELINED_BYTES_MAX
 from proxy.wire.body import ChunkedFramer, Framer, LengthFramer
 from proxy.wire.fault import WireFault
-from proxy.wire.heads import forwarded
-from proxy.wire.request import RequestFields, RequestHead, is_hopeless, parse_request
+from proxy.wire.request import RequestFields, is_hopeless, parse_request, whole_request
 
 if TYPE_CHECKING:
     from proxy.forward.forwarder import Forwarder
@@ -30,8 +29,8 @@ class ClientConnection(asyncio.Protocol):
     """Carries one exchange at a time; what comes meanwhile waits, up to a bound."""
 
     __slots__ = (
-        "_buffer", "_deadline_s", "_fields", "_forwarded", "_forwarder", "_framer", "_has_ended", "_holds", "_is_lingering",
-        "_is_parsing", "_peer_ip", "_searched", "_trusted", "_unsent", "exchange", "is_full", "is_open", "transport", "tunnel",
+        "_buffer", "_deadline_s", "_fields", "_forwarder", "_framer", "_has_ended", "_holds", "_is_lingering",
+        "_is_parsing", "_searched", "_unsent", "exchange", "is_full", "is_open", "peer", "transport", "tunnel",
     )  # fmt: skip
 
     transport: asyncio.Transport
@@ -39,7 +38,7 @@ class ClientConnection(asyncio.Protocol):
     def __init__(self, forwarder: Forwarder) -> None:
         # for the life of the connection
         self._forwarder = forwarder
-        self._peer_ip = ""
+        self.peer = Peer("", forwarder.proto)
         self.is_open = False
         self.is_full = False
         """The client does not read: more is buffered for it than BUFFER_HIGH_BYTES."""
@@ -53,8 +52,6 @@ class ClientConnection(asyncio.Protocol):
         """Bytes of no exchange yet: an incomplete head, or requests that came early."""
         self._searched = 0
         self._fields: RequestFields | None = None
-        self._forwarded: tuple[RequestFields | None, bytes] = (None, b"")
-        self._trusted: tuple[tuple[str, ...], bool] = ((), False)
         self._is_parsing = False
         self._deadline_s = 0.0
         # for one exchange
@@ -64,7 +61,7 @@ class ClientConnection(asyncio.Protocol):
         self._holds = False
 
     def __repr__(self) -> str:
-        return f"<ClientConnection {self._peer_ip} {'open' if self.is_open else 'closed'} {self.exchange!r}>"
+        return f"<ClientConnection {self.peer.ip} {'open' if self.is_open else 'closed'} {self.exchange!r}>"
 
     @property
     def is_held(self) -> bool:
@@ -78,7 +75,7 @@ class ClientConnection(asyncio.Protocol):
         self.transport = cast("asyncio.Transport", transport)
         self.is_open = True
         peer = transport.get_extra_info("peername")
-        self._peer_ip = str(peer[0]) if peer else "127.0.0.1"
+        self.peer.ip = str(peer[0]) if peer else "127.0.0.1"
         forwarder = self._forwarder
         limits = forwarder.snapshots.current.limits
         self._deadline_s = forwarder.tick.now_s + limits.idle_timeout_s
@@ -100,7 +97,7 @@ class ClientConnection(asyncio.Protocol):
             self._buffer += data
             if len(self._buffer) > PIPELINED_BYTES_MAX:
                 self.hold()
-        else:
+        elif self._buffer or not self._take_whole(data):
             self._parse(data)
 
     def eof_received(self) -> bool:
@@ -169,6 +166,26 @@ class ClientConnection(asyncio.Protocol):
         if self._has_ended and self.exchange is None and not self._buffer:
             self._end(is_request_whole=True)
 
+    def _take_whole(self, data: bytes) -> bool:
+        """The usual case: one whole ordinary request in one read. False, and nothing done: a case for ``_parse``."""
+        found = whole_request(data, self._fields)
+        if found is None:
+            return False
+        head, body_at = found
+        forwarder = self._forwarder
+        snapshot = forwarder.snapshots.current
+        limits, parsed = snapshot.limits, head.fields
+        if body_at - 4 > limits.header_bytes:
+            return False
+        if parsed is not self._fields:
+            if len(parsed.raw) > 3 * limits.header_count and parsed.raw.count(b"\r\n") > limits.header_count:
+                return False
+            self._fields = parsed
+        peer, blocks = self.peer, snapshot.trusted_proxies
+        head.client_ip = peer.client_ip(parsed, blocks) if blocks else peer.ip
+        forwarder.open(self, head, [data[body_at:]] if parsed.length else None, None)
+        return True
+
     def _without_empty_lines(self, data: bytes) -> bytes:
         """A few of them before a request are skipped (RFC 9112 section 2.2); a CR or LF by itself is none."""
         rest = data.lstrip(b"\r\n")
@@ -215,17 +232,17 @@ class ClientConnection(asyncio.Protocol):
                     self.refuse(respond.refused(431, f"more than {limits.header_count} header lines"))
                     return b""
                 self._fields = parsed
-            head.client_ip = self._client_ip(parsed)
+            head.client_ip = self.peer.client_ip(parsed, forwarder.snapshots.current.trusted_proxies)
             rest = data[end + 4 :]
-            pieces: list[bytes] = []
             if parsed.is_chunked:
                 self._framer = ChunkedFramer()
             elif parsed.length:
                 self._framer = LengthFramer(parsed.length)
             framer = self._framer
             if framer is None:
-                forwarder.open(self, head, pieces, None)
+                forwarder.open(self, head, None, None)
                 return rest
+            pieces: list[bytes] = []
             used = framer.feed(rest, pieces) if rest else 0
             if framer.is_done:
                 self._framer = None
@@ -251,32 +268,6 @@ class ClientConnection(asyncio.Protocol):
             self._buffer = data[used:]
         if exchange is not None:
             exchange.on_request_pieces(pieces, framer.is_done, framer.trailers)
-
-    def _client_ip(self, parsed: RequestFields) -> str:
-        blocks = self._forwarder.snapshots.current.trusted_proxies
-        if blocks and is_trusted(self._peer_ip, blocks):
-            return client_of(self._peer_ip, parsed.forwarded_for.decode("latin-1"), blocks)
-        return self._peer_ip
-
-    def forwarded(self, head: RequestHead) -> bytes:
-        """X-Forwarded-* and Via for the upstream; made once for a client that says the same again."""
-        parsed = head.fields
-        blocks = self._forwarder.snapshots.current.trusted_proxies
-        if self._trusted[0] is not blocks:
-            self._trusted = (blocks, bool(blocks) and is_trusted(self._peer_ip, blocks))
-            self._forwarded = (None, b"")
-        if self._forwarded[0] is parsed and head.authority is None and head.is_http11:
-            return self._forwarded[1]
-        lines = forwarded(
-            parsed,
-            self._peer_ip.encode("latin-1"),
-            proto=self._forwarder.proto,
-            host=parsed.host if head.authority is None else head.authority,
-            is_trusted=self._trusted[1],
-            is_http11=head.is_http11,
-        )
-        self._forwarded = (parsed if head.authority is None and head.is_http11 else None, lines)
-        return lines
 
     # -- for the exchange ---------------------------------------------------------------------------
 
@@ -311,15 +302,12 @@ class ClientConnection(asyncio.Protocol):
     def exchange_done(self, *, closes: bool) -> None:
         """Its answer is written: the next request, if the connection goes on."""
         self.exchange = None
-        if (
-            closes
-            or self._forwarder.is_stopping
-            or (self._has_ended and not self._buffer and not self._is_parsing)
-        ):
+        forwarder = self._forwarder
+        if closes or forwarder.is_stopping or (self._has_ended and not self._buffer and not self._is_parsing):
             self._end(is_request_whole=self._framer is None)
             return
-        self.resume()
-        forwarder = self._forwarder
+        if self._holds:
+            self.resume()
         self._deadline_s = forwarder.tick.now_s + forwarder.snapshots.current.limits.idle_timeout_s
         if self._buffer and not self._is_parsing:
             self._parse(b"")
@@ -354,9 +342,9 @@ class ClientConnection(asyncio.Protocol):
             reset(self.transport) if is_reset else self.transport.close()
 
     def abort(self) -> None:
-        if self.is_open:
-            self.is_open = False
-            self.transport.abort()
+        """The end of all patience, also with a close that is under way."""
+        self.is_open = False
+        self.transport.abort()
 
     # -- time ---------------------------------------------------------------------------------------
 

@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING
 
 from proxy.errors import TurnoutError
 from proxy.forward import respond
-from proxy.forward.answering import Answering
+from proxy.forward.answering import JOIN_BYTES_MAX, Answering
 from proxy.forward.upstream import UpstreamConnection
 from proxy.limits import BUFFER_HIGH_BYTES, BUFFER_LOW_BYTES
 from proxy.model import Decision, Reason, Snapshot
@@ -110,9 +110,13 @@ class Exchange(Answering):
 
     def go(self, name: str) -> None:
         """Ask this upstream, on an idle connection or a fresh one."""
-        self.forwarder.moved(self.upstream_name, name)
+        forwarder = self.forwarder
+        if self.upstream_name:
+            forwarder.moved(self.upstream_name, "")
+        in_flight = forwarder.traffic.in_flight
+        in_flight[name] = in_flight.get(name, 0) + 1
         self.upstream_name = name
-        pool = self.forwarder.pools.named(name)
+        pool = forwarder.pools.by_name[name]
         connection = pool.take()
         if connection is None:
             pool.dial(self)
@@ -138,9 +142,29 @@ class Exchange(Answering):
         head = self.head
         section = head.fields
         client = self.client
+        if (
+            head.line is not None and client is not None and self.is_request_done and self.pending_bytes <= JOIN_BYTES_MAX
+        ):  # fmt: skip
+            own = b"" if section.has_request_id else self.forwarder.request_id()
+            first = b"".join(
+                (
+                    head.line,
+                    client.peer.onward(head, self.snapshot.trusted_proxies),
+                    self.extra,
+                    own,
+                    b"\r\n",
+                    *self.pending,
+                )
+            )
+            connection.transport.write(first)
+            if not self._is_resendable:
+                self.pending = []
+                self.pending_bytes = 0
+            self.deadline_s = self.forwarder.tick.now_s + self.snapshot.limits.response_timeout_s
+            return
         tail = self.extra
         if client is not None:
-            tail = client.forwarded(head) + tail
+            tail = client.peer.forwarded(head, self.snapshot.trusted_proxies) + tail
         if not section.has_request_id:
             tail += self.forwarder.request_id()
         if section.upgrade and head.wants_websocket:

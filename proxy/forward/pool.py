@@ -15,6 +15,10 @@ from proxy.tls import secure_for
 
 BACK_OFF_S_MIN = 0.1
 BACK_OFF_S_MAX = 2.0
+"""Of an endpoint that accepts no connection: a try costs little, as the next endpoint is dialled in the same breath."""
+UNANSWERED_BACK_OFF_S_MIN = 1.0
+UNANSWERED_BACK_OFF_S_MAX = 10.0
+"""Of an endpoint that took a request and gave no answer: each try costs a client its answer."""
 
 
 class Caller(Protocol):
@@ -98,11 +102,21 @@ class EndpointPool:
 
     def dial_failed(self) -> None:
         """Passive health: the others are preferred for a moment, longer each time."""
-        self.back_off_s = min(BACK_OFF_S_MAX, max(BACK_OFF_S_MIN, self.back_off_s * 2))
+        self._back_off(BACK_OFF_S_MIN, BACK_OFF_S_MAX)
+
+    def unanswered(self) -> None:
+        """A fresh connection gave no byte of an answer: it hung up, or took too long."""
+        self._back_off(UNANSWERED_BACK_OFF_S_MIN, UNANSWERED_BACK_OFF_S_MAX)
+
+    def _back_off(self, least_s: float, most_s: float) -> None:
+        self.back_off_s = min(most_s, max(least_s, self.back_off_s * 2))
         self.not_before_s = self.tick.now_s + self.back_off_s
 
-    def dial_done(self) -> None:
+    def answered(self) -> None:
+        """A whole answer came: it is as good as any."""
         self.back_off_s = self.not_before_s = 0.0
+
+    def dial_done(self) -> None:
         self.busy += 1
 
 
@@ -184,19 +198,19 @@ class Pools:
 
     def __init__(self, tick: Tick) -> None:
         self._tick = tick
-        self._by_name: dict[str, UpstreamPool] = {}
+        self.by_name: dict[str, UpstreamPool] = {}
         self._health: dict[tuple[str, Endpoint], bool] = {}
 
     def __repr__(self) -> str:
-        return f"<Pools {list(self._by_name.values())!r}>"
+        return f"<Pools {list(self.by_name.values())!r}>"
 
     def named(self, upstream: str) -> UpstreamPool:
-        return self._by_name[upstream]
+        return self.by_name[upstream]
 
     def follow(self, snapshot: Snapshot) -> None:
         """Endpoints that come get a pool, those that go end with their exchanges; the others notice nothing."""
         for upstream in snapshot.upstreams:
-            pool = self._by_name.get(upstream.name)
+            pool = self.by_name.get(upstream.name)
             known = {one.endpoint: one for one in pool.endpoints} if pool is not None else {}
             endpoints: list[EndpointPool] = []
             for endpoint in upstream.endpoints:
@@ -208,14 +222,14 @@ class Pools:
                 for connection in gone.dropped():
                     connection.close()
             if pool is None:
-                pool = self._by_name[upstream.name] = UpstreamPool(upstream, endpoints)
+                pool = self.by_name[upstream.name] = UpstreamPool(upstream, endpoints)
             pool.upstream, pool.endpoints = upstream, endpoints
             pool.connect_timeout_s = snapshot.limits.connect_timeout_s
 
     def set_up(self, upstream: str, endpoint: Endpoint, is_up: bool) -> None:
         """What an active check found."""
         self._health[upstream, endpoint] = is_up
-        pool = self._by_name.get(upstream)
+        pool = self.by_name.get(upstream)
         for one in pool.endpoints if pool is not None else ():
             if one.endpoint == endpoint:
                 one.is_up = is_up
@@ -224,13 +238,13 @@ class Pools:
 
     def sweep(self) -> None:
         """Close idle connections that nobody may use any more."""
-        for pool in self._by_name.values():
+        for pool in self.by_name.values():
             for one in pool.endpoints:
                 for connection in one.dropped():
                     connection.close()
 
     async def close(self) -> None:
-        for pool in self._by_name.values():
+        for pool in self.by_name.values():
             await pool.stop()
             for one in pool.endpoints:
                 while one.idle:

@@ -15,6 +15,9 @@ if TYPE_CHECKING:
     from proxy.forward.pool import EndpointPool
     from proxy.forward.tunnel import Tunnel
 
+KNOWN_HEAD_BYTES_MAX = 2048
+"""An answer's head up to this is kept for the next one: a pool holds many connections."""
+
 INTERIM_MAX = 32
 """1xx answers to one request; more is an upstream gone wrong."""
 
@@ -55,7 +58,8 @@ class UpstreamConnection(asyncio.Protocol):
     """Carries one exchange at a time."""
 
     __slots__ = (
-        "_buffer", "_framer", "_has_ended", "_interims", "_is_paused", "_is_reusable", "exchange", "has_answered", "idle_since_s", "is_idle", "is_open",
+        "_buffer", "_framer", "_has_ended", "_interims", "_is_paused", "_is_reusable", "_last_bytes", "_last_head", "exchange",
+        "has_answered", "idle_since_s", "is_idle", "is_open",
         "is_reused", "pool", "transport", "tunnel",
     )  # fmt: skip
 
@@ -72,6 +76,10 @@ class UpstreamConnection(asyncio.Protocol):
         self.is_reused = False
         """It has carried an exchange before: the endpoint may close it at any moment."""
         self.tunnel: Tunnel | None = None
+        # kept from one answer to the next
+        self._last_bytes = b""
+        """The head of the last whole answer, with its empty line: servers say the same again and again."""
+        self._last_head: ResponseHead | None = None
         # for one exchange
         self.exchange: Asker | None = None
         self.has_answered = False
@@ -137,7 +145,7 @@ class UpstreamConnection(asyncio.Protocol):
         try:
             if self._framer is not None:
                 self._body(exchange, self._framer, data)
-            else:
+            elif self._buffer or not self._answer_again(exchange, data):
                 self._head(exchange, data)
         except WireFault as fault:
             self.abort()
@@ -163,6 +171,8 @@ class UpstreamConnection(asyncio.Protocol):
         if isinstance(self._framer, CloseFramer) and exc is None and self._has_ended:
             exchange.on_pieces([], True, b"")
         else:
+            if not (self.has_answered or self.is_reused) and exchange.is_request_done:
+                self.pool.unanswered()
             detail = str(exc) if exc is not None else "it closed the connection"
             exchange.on_upstream_failed("reset", detail, is_untouched=not self.has_answered)
 
@@ -179,6 +189,28 @@ class UpstreamConnection(asyncio.Protocol):
             self.exchange.on_upstream_writable()
 
     # -- the answer ---------------------------------------------------------------------------------
+
+    def _answer_again(self, exchange: Asker, data: bytes) -> bool:
+        """The usual case: a whole answer in one read, with the head of the one before, byte for byte (so it ends where
+        that one did). Everything else is left to ``_head``."""
+        head = self._last_head
+        if head is None or not data.startswith(self._last_bytes) or exchange.method == "HEAD":
+            return False
+        at = len(self._last_bytes)
+        length = head.length
+        if len(data) - at != length:
+            return False
+        self.exchange = None
+        exchange.upstream = None
+        if self._is_paused:
+            self.resume()
+        if exchange.is_request_done:
+            self.is_reused = True
+            self.pool.put(self)
+        else:
+            self.close()
+        exchange.on_response(head, [data[at:]] if length else [], True, b"")
+        return True
 
     def _head(self, exchange: Asker, data: bytes) -> None:
         if self._buffer:
@@ -216,6 +248,8 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.on_response(head, [], True, b"")
         elif length is not None and size - at >= length:
             body = data[at : at + length]
+            if head.is_plain and head.keeps_alive and at <= KNOWN_HEAD_BYTES_MAX:
+                self._last_bytes, self._last_head = data[:at], head
             self._done(exchange, size - at > length)
             exchange.on_response(head, [body] if length else [], True, b"")
         else:
@@ -247,6 +281,8 @@ class UpstreamConnection(asyncio.Protocol):
         self.exchange = None
         exchange.upstream = None
         self._framer = None
+        if self.pool.back_off_s:
+            self.pool.answered()
         self.resume()
         if self._is_reusable and exchange.is_request_done and not has_more:
             self.is_reused = True

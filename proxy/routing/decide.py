@@ -14,7 +14,7 @@ from proxy.ports import Dice
 from proxy.routing.dice import WEIGHT_ALL
 from proxy.routing.head import HeadView
 from proxy.routing.match import cookie_value
-from proxy.routing.paths import decoded, is_ordinary
+from proxy.routing.paths import decoded
 from proxy.routing.table import READ_METHODS, Plan, Row, Table
 
 _table: Table | None = None
@@ -41,7 +41,7 @@ def row_of(head: HeadView, snapshot: Snapshot) -> Row:
     if table is None or table.snapshot is not snapshot:
         _table = table = Table(snapshot)
     path = head.path
-    if not is_ordinary(path):
+    if "%" in path or "/." in path or not path.isascii():  # paths.is_ordinary, without the call
         path = decoded(path)[0]
     rows = table.rows
     for row in rows:
@@ -93,8 +93,13 @@ def _stuck(plan: Plan, bucket: int) -> Decision:
 
 
 def _new_client(plan: Plan, bucket: int) -> Decision:
-    known = _stuck(plan, bucket)
-    return Decision(known.upstream, Reason.STICKY, known.route, known.is_write, bucket, known.line)
+    """Made once for each bucket of a plan: there are BUCKETS of them at most."""
+    made = plan.new_clients.get(bucket)
+    if made is None:
+        known = _stuck(plan, bucket)
+        made = Decision(known.upstream, Reason.STICKY, known.route, known.is_write, bucket, known.line)
+        plan.new_clients[bucket] = made
+    return made
 
 
 def bucket_of_cookie(header: str | None) -> int | None:

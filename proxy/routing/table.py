@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from proxy.model import Canary, Decision, Kind, Match, MatchOn, Reason, Route, Snapshot, StickyBy
 from proxy.routing.match import Test, test_of
@@ -33,6 +33,8 @@ class Plan:
     sticky_header: str
     weighed: Pair
     stuck: Pair
+    new_clients: dict[int, Decision] = field(default_factory=dict[int, Decision], compare=False)
+    """The decision that hands out each bucket, once it was made: a memo, not a part of the plan."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,7 +15,8 @@ from proxy.wire.fault import WireFault
 TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
 VALUE = rb"[\t -~\x80-\xff]"
 
-_SECTION = re.compile(rb"(?:" + TOKEN + rb"++:" + VALUE + rb"*+\r\n)*+")
+SECTION = rb"(?:" + TOKEN + rb"++:" + VALUE + rb"*+\r\n)*+"
+_SECTION = re.compile(SECTION)
 _LINE = re.compile(TOKEN + rb"+:" + VALUE + rb"*")
 _HOST = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+(?:%25[0-9A-Za-z\-._~]+)?\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?"
@@ -135,6 +136,7 @@ def tokens(found: list[bytes]) -> set[bytes]:
     return {member for value in found for part in value.lower().split(b",") if (member := part.strip(b" \t"))}
 
 
+@lru_cache(maxsize=256)
 def is_host(value: bytes) -> bool:
     """A host with or without a port (RFC 9110 section 7.2)."""
     return _HOST.fullmatch(value) is not None

@@ -78,7 +78,7 @@ def _with_max_forwards(section: bytes, hops: int) -> bytes:
 
 def response_head(head: ResponseHead, tail: bytes) -> bytes:
     """The head for the client. ``tail``: further lines."""
-    return b"".join((b"HTTP/1.1 ", head.text, b"\r\n", head.forward, tail, b"\r\n"))
+    return b"".join((head.front, tail, b"\r\n"))
 
 
 def made_head(status: int, headers: tuple[tuple[str, str], ...], length: int | None, tail: bytes) -> bytes:

@@ -15,7 +15,9 @@ from proxy.wire import fields
 from proxy.wire.fault import WireFault
 from proxy.wire.fields import SPANS, TOKEN
 
-_ORDINARY_LINE = re.compile(rb"([A-Z]{1,24}) (/[!\"$-~]*) HTTP/1\.1")
+_ORDINARY_LINE = re.compile(
+    rb"(GET|HEAD|POST|PUT|PATCH|DELETE|OPTIONS) (/[!\"$->@-~]*+)(?:\?([!\"$-~]*+))? HTTP/1\.1"
+)
 _ANY_LINE = re.compile(rb"(" + TOKEN + rb"{1,24}) ([!\"$-~\x80-\xff]+) HTTP/([0-9])\.([0-9])")
 _ABSOLUTE = re.compile(rb"https?://([^/?]*)(.*)", re.IGNORECASE | re.DOTALL)
 
@@ -38,6 +40,10 @@ _NOT_FOR_CONNECTION = frozenset({b"host", b"content-length"})
 
 _JUST_HOST = [b"host"]
 
+_line_of = re.compile(_ORDINARY_LINE.pattern + rb"\r\n").match
+_section_at = re.compile(fields.SECTION + rb"\r\n").match
+"""A header section with the empty line after it."""
+
 METHODS = {
     name.encode(): name for name in ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE")
 }
@@ -48,12 +54,16 @@ class RequestFields:
 
     __slots__ = (
         "closes", "expects_continue", "forward", "forwarded_for", "forwarded_host", "forwarded_proto",
-        "has_request_id", "host", "hosts", "is_chunked", "keeps_alive", "length", "low", "max_forwards", "raw", "upgrade",
+        "has_request_id", "host", "hosts", "is_chunked", "is_plain", "keeps_alive", "length", "low", "max_forwards", "raw", "rest",
+        "upgrade",
     )  # fmt: skip
 
-    def __init__(self, raw: bytes) -> None:
-        fields.check_section(raw)
+    def __init__(self, raw: bytes, *, is_checked: bool = False) -> None:
+        if not is_checked:
+            fields.check_section(raw)
         self.raw = raw
+        self.rest = raw + b"\r\n"
+        """To the head's end."""
         self.low = low = fields.lowered(raw)
         self.length: int | None = None
         self.is_chunked = False
@@ -74,6 +84,10 @@ class RequestFields:
             self._study(names)
         self.hosts = fields.values(raw, low, b"\nhost:") if b"host" in names else []
         self.host = self.hosts[0] if self.hosts else b""
+        self.is_plain = (
+            len(self.hosts) == 1 and not self.is_chunked and not self.upgrade and self.max_forwards is None
+        )
+        """After an ordinary request line nothing here needs the full way, and nothing but ``forward`` and ``length`` matters."""
 
     def _study(self, names: list[bytes]) -> None:
         raw, low = self.raw, self.low
@@ -117,22 +131,24 @@ class RequestFields:
 class RequestHead:
     """One request's head: a routing.HeadView, and what forwarding needs beside it."""
 
-    __slots__ = ("authority", "client_ip", "fields", "is_http11", "method", "path", "query", "target")
+    __slots__ = ("_query", "authority", "client_ip", "fields", "is_http11", "line", "method", "path")
 
     def __init__(
         self,
         method: str,
-        target: bytes,
+        path: bytes,
+        query: bytes | None,
         is_http11: bool,
         section: RequestFields,
         authority: bytes | None = None,
+        line: bytes | None = None,
     ) -> None:
         self.method = method
-        self.target = target
-        """As it goes on: origin-form or ``*``."""
-        path, _, query = target.decode("latin-1").partition("?")
-        self.path = path
-        self.query = query
+        self.path = path.decode("latin-1")
+        self._query = query
+        """None: there is no question mark."""
+        self.line = line
+        """The request line with its line break, where it goes on as it came."""
         self.is_http11 = is_http11
         self.fields = section
         self.authority = authority
@@ -140,7 +156,18 @@ class RequestHead:
         self.client_ip = ""
 
     def header(self, name: str) -> str | None:
-        return self.fields.get(name)
+        section = self.fields
+        return None if fields.needle(name) not in section.low else section.get(name)
+
+    @property
+    def query(self) -> str:
+        return self._query.decode("latin-1") if self._query else ""
+
+    @property
+    def target(self) -> bytes:
+        """As it goes on: origin-form or ``*``."""
+        path = self.path.encode("latin-1")
+        return path if self._query is None else b"%b?%b" % (path, self._query)
 
     @property
     def has_body(self) -> bool:
@@ -172,14 +199,40 @@ def parse_request(line: bytes, section: bytes, known: RequestFields | None = Non
     """
     parsed = known if known is not None and known.raw == section else RequestFields(section)
     match = _ORDINARY_LINE.fullmatch(line)
-    if match is None or parsed.is_chunked or parsed.upgrade or len(parsed.hosts) != 1:
+    if match is None or not parsed.is_plain:
         return _full(line, parsed)
     if parsed is not known and not fields.is_host(parsed.host):
         raise WireFault(400, "Host is malformed")
-    method, target = match.groups()
-    if parsed.length and method == b"TRACE":
-        return _full(line, parsed)
-    return RequestHead(METHODS.get(method) or method.decode("ascii"), target, True, parsed)
+    method, path, query = match.groups()
+    return RequestHead(METHODS[method], path, query, True, parsed, None, line + b"\r\n")
+
+
+def whole_request(data: bytes, known: RequestFields | None) -> tuple[RequestHead, int] | None:
+    """The shortest way: the head of ``data`` that is one whole ordinary request, body and all, and where its body begins.
+
+    ``known`` is as for ``parse_request``: lines that are byte for byte the same are not looked at again. None: no such
+    request, for whatever reason; ``parse_request`` finds out.
+    """
+    match = _line_of(data)
+    if match is None:
+        return None
+    line_end = match.end()
+    parsed = known
+    if parsed is None or not data.startswith(parsed.rest, line_end):
+        found = _section_at(data, line_end)
+        if found is None:
+            return None
+        try:
+            parsed = RequestFields(data[line_end : found.end() - 2], is_checked=True)
+        except WireFault:
+            return None
+        if not fields.is_host(parsed.host):
+            return None
+    body_at = line_end + len(parsed.rest)
+    if not parsed.is_plain or len(data) - body_at != (parsed.length or 0):
+        return None
+    method, path, query = match.groups()
+    return RequestHead(METHODS[method], path, query, True, parsed, None, data[:line_end]), body_at
 
 
 def is_hopeless(data: bytes, looked_at: int) -> bool:
@@ -221,7 +274,15 @@ def _full(line: bytes, section: RequestFields) -> RequestHead:
     if method == b"TRACE" and (section.is_chunked or section.length):
         raise WireFault(400, "TRACE has no body (RFC 9110 section 9.3.8)")
     _second_opinion(is_http11, section)
-    return RequestHead(METHODS.get(method) or method.decode("ascii"), target, is_http11, section, authority)
+    path, mark, query = target.partition(b"?")
+    return RequestHead(
+        METHODS.get(method) or method.decode("ascii"),
+        path,
+        query if mark else None,
+        is_http11,
+        section,
+        authority,
+    )
 
 
 def _reduced(method: bytes, target: bytes) -> tuple[bytes, bytes]:

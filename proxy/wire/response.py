@@ -32,7 +32,7 @@ class ResponseHead:
     """An upstream's answer: its framing, and the lines that go on to the client."""
 
     __slots__ = (
-        "forward", "has_date", "is_chunked", "is_http11", "keeps_alive", "length", "raw", "status", "text", "upgrade",
+        "_front", "forward", "has_date", "is_chunked", "is_http11", "is_plain", "keeps_alive", "length", "raw", "status", "text", "upgrade",
     )  # fmt: skip
 
     def __init__(self, line: bytes, section: bytes) -> None:
@@ -41,6 +41,9 @@ class ResponseHead:
         self.raw = section
         self.forward = section
         """Without hop-by-hop lines, Turnout-* and X-Served-By."""
+        self._front = b""
+        self.is_plain = False
+        """Nothing has to be added that depends on it: HTTP/1.1 with a date, and a body of known length, if any."""
         self.is_chunked = False
         self.keeps_alive = self.is_http11
         self.upgrade = b""
@@ -58,6 +61,9 @@ class ResponseHead:
                     if length.isdigit() and len(length) < 19
                     else fields.length_of([length.strip(b" \t")])
                 )
+            self.is_plain = (
+                self.has_date and self.is_http11 and (self.length is not None or self.status == 304)
+            )
             if not watched:
                 return
             if watched == _KEPT_ALIVE:
@@ -66,6 +72,7 @@ class ResponseHead:
                 self.forward = section[:at] + section[low.index(b"\n", at + 1) :]
                 self.keeps_alive = True
                 return
+        self.is_plain = False
         self._study({name for name, _ in found}, low)
 
     def _study(self, names: set[bytes], low: bytes) -> None:
@@ -95,6 +102,13 @@ class ResponseHead:
         if self.status == 426 and self.upgrade == b"websocket":
             # RFC 9110 section 15.5.22: the answer must say to what; and this one protocol can be had through us.
             self.forward += b"Upgrade: websocket\r\nConnection: Upgrade\r\n"
+
+    @property
+    def front(self) -> bytes:
+        """Status line and ``forward``, as they go on; made once."""
+        if not self._front:
+            self._front = b"HTTP/1.1 %b\r\n%b" % (self.text, self.forward)
+        return self._front
 
     def has_body(self, method: str) -> bool:
         """RFC 9112 section 6.3, rules 1 and 2."""

@@ -169,3 +169,19 @@ async def test_b6_the_ids_of_a_bucket_come_with_their_hashes(server: Server, col
         }
     }
     assert "a3" in told["ids"]
+
+
+async def test_b6_ids_of_several_buckets_or_of_all_come_in_one_answer(
+    server: Server, collection: str
+) -> None:
+    await server.become("primary")
+    for n in range(30):
+        await server.send("POST", f"/api/{collection}", {"id": f"a{n}"})
+    some = {bucket("a3"), bucket("a4")}
+    told = (
+        await server.tool("GET", f"/_turnout/ids?collection={collection}&bucket={','.join(sorted(some))}")
+    ).json
+    assert set(told["ids"]) == {f"a{n}" for n in range(30) if bucket(f"a{n}") in some}
+    everything = (await server.tool("GET", f"/_turnout/ids?collection={collection}")).json
+    assert set(everything["ids"]) == {f"a{n}" for n in range(30)}
+    assert (await server.tool("GET", f"/_turnout/ids?collection={collection}&bucket=17,x")).status == 400

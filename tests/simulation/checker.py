@@ -10,9 +10,12 @@ import json
 from collections import Counter
 from dataclasses import dataclass, field
 
-from backends.json_entries import Announced, Changed, Entry
+from backends.json_entries import Announced, Changed, Entry, Floored
+from backends.json_state import Memory
 from backends.store import Role
 from tests.simulation.clients import Said
+
+FIRST_PRIMARY = "json"
 
 
 @dataclass(slots=True)
@@ -28,10 +31,12 @@ class Key:
 class Checker:
     """``faults`` is empty where every promise was kept."""
 
-    def __init__(self, disks: dict[str, list[Entry]], log: list[Said]) -> None:
+    def __init__(self, disks: dict[str, list[Entry]], log: list[Said], *, lags_behind: bool) -> None:
         self.faults: list[str] = []
         self._disks = disks
         self._log = log
+        self._lags_behind = lags_behind
+        """The secondary began with an older copy: a backfill may step a record back until it ends (P4)."""
         self._keys: dict[str, Key] = {}
         self._executed: dict[str, list[str]] = {}
         """Label of a write → where it was executed as a primary's."""
@@ -58,16 +63,16 @@ class Checker:
                         made.setdefault(epoch, []).append((name, mine))
                 elif isinstance(entry, Changed):
                     key = _key(entry)
-                    self._final[name][key] = entry.body
                     if role is Role.NONE:
-                        self._key(key).states = [entry.body]
+                        if name == FIRST_PRIMARY:
+                            self._key(key).states = [entry.body]
                     elif role is Role.PRIMARY:
                         mine.append(entry)
         for epoch in sorted(made):
             writers = [(name, mine) for name, mine in made[epoch] if mine]
             if len({name for name, _ in writers}) > 1:
                 self.faults.append(f"two primaries wrote in epoch {epoch}")
-            for _, mine in writers:
+            for name, mine in writers:
                 for entry in mine:
                     self._learn(name, self._key(_key(entry)), entry)
 
@@ -90,11 +95,30 @@ class Checker:
         for name, entries in self._disks.items():
             at: dict[str, int] = {}
             role = Role.NONE
+            memory = Memory()
+            is_backfilling = False
             for entry in entries:
                 if isinstance(entry, Announced):
                     role = entry.role
+                elif isinstance(entry, Floored):
+                    is_backfilling = False
+                    there = memory.collections.get(entry.collection)
+                    for record_id, state in list(there.live.items()) if there is not None else ():
+                        if state.at < entry.at:
+                            self._step(
+                                name, role, Changed(entry.collection, record_id, None, None, entry.at, 0), at
+                            )
                 elif isinstance(entry, Changed) and role is not Role.NONE:
+                    if self._lags_behind and role is Role.SECONDARY and entry.version is None:
+                        is_backfilling = True
+                    if is_backfilling:
+                        at.pop(_key(entry), None)
                     self._step(name, role, entry, at)
+                memory.apply(entry)
+            for collection, there in memory.collections.items():
+                self._final[name].update(
+                    {f"/api/{collection}/{one}": state.body for one, state in there.live.items()}
+                )
 
     def _step(self, name: str, role: Role, entry: Changed, at: dict[str, int]) -> None:
         path = _key(entry)
@@ -191,7 +215,7 @@ class Checker:
     # -- the end -------------------------------------------------------------------------------------------
 
     def _both_are_equal(self) -> None:
-        for path in sorted({path for final in self._final.values() for path in final}):
+        for path in sorted({*self._keys, *(path for final in self._final.values() for path in final)}):
             there = {name: final.get(path) for name, final in self._final.items()}
             last = self._key(path).states[-1]
             if any(body != last for body in there.values()):

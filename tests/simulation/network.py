@@ -105,6 +105,9 @@ class Pipe(asyncio.Transport):
     def write_eof(self) -> None:
         self._send(self.peer._ended)
 
+    def can_write_eof(self) -> bool:
+        return True
+
     def close(self) -> None:
         if not self._is_closing:
             self._is_closing = True

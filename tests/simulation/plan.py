@@ -17,6 +17,8 @@ class What(StrEnum):
     VALIDATE = "validate"
     SWITCH = "switch"
     CANARY = "canary"
+    BACKFILL = "backfill"
+    """The tool is run; ``length_s`` is how long it lives at most."""
     CLOCK_BACK = "clock-back"
     """The wall clock is set back by ``length_s``."""
     DISK_FULL = "disk-full"
@@ -42,6 +44,8 @@ class Plan:
     latency_s: float
     sync_s: float
     has_seeded_records: bool
+    lags_behind: bool
+    """The secondary begins with an older copy of the records, and one that the primary never had: only a backfill helps."""
     hot_keys: int
     retries: bool
     """Clients send a write again, with the same Idempotency-Key, when they do not know what became of it."""
@@ -91,7 +95,10 @@ def draw(seed: int) -> Plan:
         events.append(Event(0.05, What.VALIDATE))
     happen(What.VALIDATE, 0.2, 2)
     happen(What.SWITCH, 0.35, 3)
-    happen(What.CANARY, 0.5, 2)
+    lags_behind = dice.random() < 0.2
+    if lags_behind:
+        happen(What.BACKFILL, 0.9, 2, length_s=5.0)
+    happen(What.CANARY, 0.25, 1)
     happen(What.KILL, 0.3, 2, "proxy", length_s=1.0)
     for name in UPSTREAMS:
         happen(What.KILL, 0.2, 2, name, length_s=dice.choice((1.0, 1.0, 15.0)))
@@ -105,7 +112,8 @@ def draw(seed: int) -> Plan:
         think_s=dice.choice((0.01, 0.1, 0.5)),
         latency_s=dice.choice((0.0005, 0.002, 0.02)),
         sync_s=dice.choice((0.0005, 0.003, 0.05)),
-        has_seeded_records=dice.random() < 0.4,
+        has_seeded_records=lags_behind or dice.random() < 0.3,
+        lags_behind=lags_behind,
         hot_keys=dice.randint(1, 3),
         retries=dice.random() < 0.4,
         canary_share=dice.choice((0.0, 0.3, 0.8)),

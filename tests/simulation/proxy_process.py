@@ -9,12 +9,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from proxy import observe
+from proxy.cli.tools import validator
 from proxy.control import startup
 from proxy.control.actual import Actual
 from proxy.control.controller import Controller, SnapshotBox
 from proxy.control.mirroring import Mirroring
 from proxy.control.validations import Validations
-from proxy.errors import TurnoutError, UpstreamError
+from proxy.errors import TurnoutError
 from proxy.forward.forwarder import Forwarder
 from proxy.kinds import Kinds
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX
@@ -50,8 +51,19 @@ _METRICS = observe.make_metrics()
 
 
 @lru_cache(maxsize=64)
-def _load(text: str) -> Settings:
-    return load(text, {}, "routing.yaml")
+def _loaded(text: str, overrides: tuple[tuple[str, str], ...]) -> Settings:
+    return load(text, {}, "routing.yaml", dict(overrides))
+
+
+def load_once(
+    text: str,
+    env: Mapping[str, str],
+    source: str = "routing.yaml",
+    overrides: Mapping[str, str] | None = None,
+) -> Settings:
+    """settings.load, remembered: the same few texts are read in every run."""
+    assert not env, "the simulated proxy has no environment"
+    return _loaded(text, tuple(sorted((overrides or {}).items())))
 
 
 class SimulatedClock:
@@ -116,7 +128,7 @@ class Proxy:
 
     async def run(self) -> None:
         """Serve until killed. TurnoutError where the start is refused."""
-        settings = _load(self.file.text)
+        settings = load_once(self.file.text, {})
         journal, sender, clock = self.journal, self.sender, self.clock
         actual = Actual(journal, clock)
         kinds = Kinds(actual.meta.versioned)
@@ -151,6 +163,19 @@ class Proxy:
         )
         replayer.gate = gate
         mirror = self.mirror = MirrorHandle(state, gate, replayer, journal, clock)
+        forwarder = Forwarder(snapshots=box, mirror=gate, dice=EvenDice(), clock=clock, metrics=_METRICS)
+        mirroring = Mirroring(
+            actual=actual,
+            mirror=mirror,
+            sender=sender,
+            clock=clock,
+            names=names,
+            kinds=kinds,
+            hold_timeout_s=lambda: box.current.limits.hold_timeout_s,
+            give_writes=lambda _: None,
+            writes_under_way=forwarder.writes_under_way,
+            is_on=True,
+        )
         controller = self.controller = SimulatedController(
             config=Path("/simulated/routing.yaml"),
             env={},
@@ -160,23 +185,11 @@ class Proxy:
             sender=sender,
             clock=clock,
             box=box,
-            mirroring=Mirroring(
-                actual=actual,
-                mirror=mirror,
-                sender=sender,
-                clock=clock,
-                names=names,
-                kinds=kinds,
-                hold_timeout_s=lambda: box.current.limits.hold_timeout_s,
-                give_writes=lambda _: None,
-                writes_under_way=lambda: 0,
-                is_on=True,
-            ),
+            mirroring=mirroring,
             kinds=kinds,
         )
         controller.process, controller.file = self.process, self.file
         await controller.begin()
-        forwarder = Forwarder(snapshots=box, mirror=gate, dice=EvenDice(), clock=clock, metrics=_METRICS)
 
         async def ensure_announced(upstream: str) -> bool:
             return await startup.ensure_secondary(sender, actual, upstream, kinds)
@@ -185,12 +198,13 @@ class Proxy:
         self.validations = Validations(
             actual=actual,
             switching=controller.switching,
-            validator=self._validate,
+            validator=validator,
             clock=clock,
-            url_of=lambda name: name,
+            url_of=lambda name: box.current.upstream(name).endpoints[0].url,
             secondary=lambda: box.current.secondary,
+            secure=dict,
             clear_gaps=mirror.cleared,
-            is_mirror_on=lambda: True,
+            is_mirror_on=lambda: mirroring.is_on,
             token="",
             kinds=kinds,
         )
@@ -205,25 +219,6 @@ class Proxy:
         self.is_open = True
         await asyncio.gather(*tasks)
 
-    async def _validate(
-        self, primary_url: str, secondary_url: str, *, token: str, epoch: str
-    ) -> Mapping[str, object]:
-        """A ports.Validator over the protocol's buckets; a difference counts once it has stayed for a while."""
-        header = [("Turnout-Epoch", epoch)]
-        for _ in range(20):
-            found: list[bytes] = []
-            for name in (primary_url, secondary_url):
-                reply = await self.sender.send(
-                    name, "GET", "/_turnout/buckets?collection=items", header, timeout_s=2.0
-                )
-                if reply.status != 200:
-                    raise UpstreamError(f"{name} answers {reply.status}")
-                found.append(reply.body)
-            if found[0] == found[1]:
-                return {"equal": True}
-            await asyncio.sleep(0.2)
-        return {"equal": False}
-
     # -- an operator's wishes --------------------------------------------------------------------------
 
     async def validate(self) -> str:
@@ -235,6 +230,9 @@ class Proxy:
         return f"{run.state} {run.error}"
 
     async def switch(self) -> str:
+        """With a validation first, where one is wanted."""
+        if self.state.gaps.marks:
+            await self.validate()
         to = self.controller.other(self.controller.primary)
         try:
             done = await self.controller.switch(

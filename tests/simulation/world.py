@@ -8,20 +8,24 @@ from __future__ import annotations
 
 import asyncio
 import random
+import sys
 from collections import Counter
 from dataclasses import dataclass, field
 
 import structlog
 
 from backends.contract.canonical import encode
+from backends.migrate.backfill import backfill
+from backends.migrate.faults import ToolError
 from proxy.errors import TurnoutError
 from tests.simulation.checker import Checker
 from tests.simulation.clients import Client, Said
 from tests.simulation.disk import JournalDisk, StoreDisk
 from tests.simulation.loop import PROCESS, NothingToDoError, Process, VirtualLoop
-from tests.simulation.network import Network
+from tests.simulation.network import PORTS, Network
 from tests.simulation.plan import UPSTREAMS, Event, Plan, What, draw
 from tests.simulation.proxy_process import FileDisk, Proxy, SimulatedClock
+from tests.simulation.tools import simulated_tools
 from tests.simulation.upstream import Upstream, seed_records
 
 CONVERGE_S = 120.0
@@ -70,8 +74,10 @@ class World:
         """What happened, counted: a run in which nothing happens proves nothing."""
         if plan.has_seeded_records:
             records = {record_id: encode({"id": int(record_id), "by": "seed"}) for record_id in self._ids}
-            for disk in self.disks.values():
-                seed_records(disk, records)
+            seed_records(self.disks["json"], records)
+            if plan.lags_behind:
+                records = {one: encode({"id": int(one), "by": "long ago"}) for one in [*self._ids[1:], "77"]}
+            seed_records(self.disks["postgres"], records)
 
     def note(self, text: str) -> None:
         if self._is_traced:
@@ -173,6 +179,27 @@ class World:
                 self.loop.call_later(event.length_s, setattr, self._journal_disk, "is_full", False)
             case What.VALIDATE | What.SWITCH | What.CANARY:
                 self._order(event.what)
+            case What.BACKFILL:
+                tool = Process("tool")
+                self.processes.append(tool)
+                tool.spawn(self._backfill())
+                self.loop.call_later(event.length_s, tool.kill)
+
+    async def _backfill(self) -> bool:
+        """The tool, from whoever is primary to the other; whether it came to a clean end."""
+        proxy = self.proxy
+        if proxy is None or not proxy.is_open:
+            return False
+        primary = proxy.controller.primary
+        urls = [f"http://127.0.0.1:{PORTS[name]}" for name in (primary, proxy.controller.other(primary))]
+        try:
+            report = await backfill(None, *urls)
+        except ToolError as error:
+            self.note(f"backfill: {error}")
+            return False
+        self.note(f"backfill: {report.as_json()}")
+        self.marks["backfill"] += 1
+        return report.is_clean
 
     def _order(self, what: What) -> None:
         """An operator's wish; it dies with the proxy."""
@@ -218,6 +245,7 @@ class World:
         await self._converge()
         await asyncio.sleep(LATE_S)
         await self._converge()
+        await self._prove()
 
     async def _live(self, client: Client) -> None:
         plan, dice = self.plan, client._dice
@@ -273,6 +301,23 @@ class World:
                 return
             await asyncio.sleep(0.25)
 
+    async def _prove(self) -> None:
+        """P9: a validation says equal; where the secondary began with an old copy, after a backfill."""
+        assert self.proxy is not None
+        tool = Process("tool")
+        self.processes.append(tool)
+        proxy = self.proxy
+        if self.plan.lags_behind and not await tool.spawn(self._backfill()):
+            self.faults.append("a backfill of two healthy upstreams did not come to a clean end")
+        said = await proxy.process.spawn(proxy.validate())
+        self.note(f"validate: {said}")
+        if said != "equal ":
+            self.faults.append(f"a validation at rest says: {said}")
+        # A mark made before the clock was set back looks younger than the validation, and stays: the safe side.
+        if proxy.state.gaps.marks and not any(event.what is What.CLOCK_BACK for event in self.plan.events):
+            self.faults.append(f"gaps are left: {proxy.state.gaps.marks}")
+        await self._converge()
+
     def _is_at_rest(self) -> bool:
         proxy = self.proxy
         return proxy is not None and proxy.is_open and not proxy.state.lanes.entries
@@ -283,7 +328,8 @@ class World:
     def judge(self) -> Result:
         log: list[Said] = [said for client in self._clients for said in client.log]
         entries = {name: disk.entries() for name, disk in self.disks.items()}
-        faults = [*self.faults, *self.loop.faults, *Checker(entries, log).check()]
+        checker = Checker(entries, log, lags_behind=self.plan.lags_behind)
+        faults = [*self.faults, *self.loop.faults, *checker.check()]
         marks = self.marks + self.network.marks
         for said in log:
             if said.is_write:
@@ -310,7 +356,8 @@ def run_seed(seed: int, *, is_traced: bool = False, plan: Plan | None = None) ->
         cache_logger_on_first_use=False,
     )
     try:
-        world.loop.run_until_complete(world.run())
+        with simulated_tools(world.network):
+            world.loop.run_until_complete(world.run())
     except NothingToDoError:
         world.faults.append("everybody waits, and nothing will ever happen")
     finally:
@@ -331,7 +378,7 @@ class _Log:
         if process is None or not process.is_dead:
             self._world.note(f"{name} {level}: {event}")
             if event.get("exc_info"):
-                self._world.faults.append(f"{name} logged an exception: {event}")
+                self._world.faults.append(f"{name} logged an exception: {event} {sys.exc_info()[1]!r}")
         raise structlog.DropEvent
 
 

@@ -11,10 +11,9 @@ from collections.abc import AsyncGenerator
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 
-import aiohttp
-
 from backends.store import Store
 from proxy.app import Options, run
+from proxy.cli.tools import validator
 from tests.support.api import Api, Clock, serving
 from tests.support.stores import STORES
 
@@ -44,20 +43,48 @@ async def arranged(name: str, folder: Path) -> AsyncGenerator[Api]:
         async with STORES[store_name](folder) as store, serving(store) as api:
             yield api
         return
-    clock = Clock()
-    async with AsyncExitStack() as stack:
-        stores: dict[str, Store] = {}
-        servers: dict[str, Api] = {}
-        for each in STORES:
-            (folder / each).mkdir()
-            stores[each] = await stack.enter_async_context(STORES[each](folder / each))
-            servers[each] = await stack.enter_async_context(serving(stores[each], wall=clock))
-        line = await stack.enter_async_context(_proxied(servers, store_name, folder))
-        api = servers[store_name]
-        yield Api(line.proxy, api.session, clock, api.store, stores=tuple(stores.values()))
-        await line.settled(api.session)
-        ours, theirs = [await content(store) for store in stores.values()]
-        assert ours == theirs, "the mirror left the two servers with different records"
+    async with line(store_name, folder) as whole:
+        yield whole.api
+        await whole.settled()
+        await whole.demand_equal()
+
+
+class Line:
+    """Two servers and the proxy before them."""
+
+    def __init__(self, api: Api, servers: dict[str, Api], admin: str) -> None:
+        self.api = api
+        """Through the proxy."""
+        self.servers = servers
+        self._admin = admin
+
+    async def admin(self, method: str, path: str, body: object = None) -> dict:
+        async with self.api.session.request(method, self._admin + path, json=body) as response:
+            answer = await response.json()
+            assert response.status < 300, answer
+            return answer
+
+    async def settled(self) -> None:
+        """Until nothing is under way in the mirror, and writes are let in."""
+        async with asyncio.timeout(SETTLE_S):
+            while True:
+                mirror = (await self.admin("GET", "/api/v1/status"))["mirror"]
+                if mirror["lag_entries"] == 0 and mirror["in_doubt"] == 0 and not mirror["writes_held"]:
+                    return
+                await asyncio.sleep(0.01)
+
+    async def validate(self) -> dict:
+        return await self.admin("POST", "/api/v1/validations", {"wait": True})
+
+    async def switch(self, upstream: str) -> None:
+        await self.settled()
+        await self.admin("POST", "/api/v1/switch", {"to": upstream, "reason": "a test", "wait_s": 10})
+
+    async def demand_equal(self) -> dict[tuple[str, str], bytes]:
+        """Both stores hold the same bytes; which."""
+        ours, theirs = [await content(store) for store in self.api.stores]
+        assert ours == theirs, "the two servers hold different records"
+        return ours
 
 
 async def content(store: Store) -> dict[tuple[str, str], bytes]:
@@ -66,26 +93,28 @@ async def content(store: Store) -> dict[tuple[str, str], bytes]:
     return {(name, key): body for name in names for key, body in [row async for row in store.scan(name)]}
 
 
-class _Line:
-    def __init__(self, proxy: str, admin: str) -> None:
-        self.proxy = proxy
-        self._admin = admin
-
-    async def mirror(self, session: aiohttp.ClientSession) -> dict:
-        async with session.get(self._admin + "/api/v1/status") as response:
-            return (await response.json())["mirror"]
-
-    async def settled(self, session: aiohttp.ClientSession) -> None:
-        async with asyncio.timeout(SETTLE_S):
-            while True:
-                mirror = await self.mirror(session)
-                if mirror["lag_entries"] == 0 and mirror["in_doubt"] == 0 and not mirror["writes_held"]:
-                    return
-                await asyncio.sleep(0.01)
+@asynccontextmanager
+async def line(primary: str, folder: Path, data: str = "{}") -> AsyncGenerator[Line]:
+    """Two servers and the proxy, with one of them as primary; ``data`` is the JSON server's file."""
+    clock = Clock()
+    async with AsyncExitStack() as stack:
+        servers: dict[str, Api] = {}
+        for name, opened in STORES.items():
+            (folder / name).mkdir()
+            if name == "json":
+                (folder / name / "data.json").write_text(data)
+            store = await stack.enter_async_context(opened(folder / name))
+            servers[name] = await stack.enter_async_context(serving(store, wall=clock))
+        proxy, admin = await stack.enter_async_context(_proxied(servers, primary, folder))
+        stores = tuple(server.store for server in servers.values())
+        own = servers[primary]
+        whole = Line(Api(proxy, own.session, clock, own.store, stores=stores), servers, admin)
+        await whole.settled()
+        yield whole
 
 
 @asynccontextmanager
-async def _proxied(servers: dict[str, Api], primary: str, folder: Path) -> AsyncGenerator[_Line]:
+async def _proxied(servers: dict[str, Api], primary: str, folder: Path) -> AsyncGenerator[tuple[str, str]]:
     config = folder / "routing.yaml"
     config.write_text(
         ROUTING.format(primary=primary, **{name: server.base for name, server in servers.items()})
@@ -94,15 +123,13 @@ async def _proxied(servers: dict[str, Api], primary: str, folder: Path) -> Async
     ready: asyncio.Future[tuple[int, int]] = loop.create_future()
     options = Options(config, folder / "state", ("127.0.0.1", 0), ("127.0.0.1", 0), env={})
     running = asyncio.create_task(
-        run(options, None, on_ready=lambda proxy, admin: ready.set_result((proxy, admin)))
+        run(options, validator, on_ready=lambda proxy, admin: ready.set_result((proxy, admin)))
     )
     try:
         await asyncio.wait({running, ready}, timeout=START_S, return_when=asyncio.FIRST_COMPLETED)
         assert ready.done(), f"the proxy did not start: {running}"
         proxy, admin = ready.result()
-        line = _Line(f"http://127.0.0.1:{proxy}", f"http://127.0.0.1:{admin}")
-        await line.settled(next(iter(servers.values())).session)
-        yield line
+        yield f"http://127.0.0.1:{proxy}", f"http://127.0.0.1:{admin}"
     finally:
         running.cancel()
         await asyncio.gather(running, return_exceptions=True)

@@ -32,9 +32,14 @@ def rows(outcomes: dict[str, dict[str, str]]) -> Iterable[str]:
     for node in outcomes["haproxy"]:  # what a peer can be asked
         place, words, _ = case_of(node)
         cases.setdefault((place, words), []).append(node)
-    for (place, words), nodes in sorted(cases.items(), key=lambda item: (item[0][0] or "~", item[0][1])):
+    for (place, words), nodes in sorted(cases.items(), key=lambda item: (numbers(item[0][0]), item[0][1])):
         cells = [cell([outcomes[name].get(node, "missing") for node in nodes]) for name in NAMES]
         yield f"| {place} | {words} | " + " | ".join(cells) + " |"
+
+
+def numbers(place: str) -> list[int]:
+    """9110 7.6.1 comes before 9110 15; what has no section comes last."""
+    return [int(number) for number in re.findall(r"\d+", place)] or [99999]
 
 
 def cell(found: list[str]) -> str:

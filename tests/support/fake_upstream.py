@@ -97,6 +97,8 @@ class FakeUpstream:
         for task in tasks:
             task.cancel()
         await asyncio.gather(*tasks, return_exceptions=True)
+        for _ in range(3):
+            await asyncio.sleep(0)  # the transports' last callbacks
 
     async def request(self, number: int = 0) -> Request:
         """Wait until the request of this number has come."""
@@ -115,8 +117,10 @@ class FakeUpstream:
         try:
             while await self._one(reader, writer, number):
                 pass
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        except (ConnectionError, asyncio.IncompleteReadError):
             pass
+        except asyncio.CancelledError:
+            writer.transport.abort()
         finally:
             self._tasks.discard(task)
             writer.close()

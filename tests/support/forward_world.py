@@ -31,11 +31,8 @@ from proxy.routing.dice import EvenDice
 
 
 class SystemClock:
-    def now(self) -> float:
-        return time.monotonic()
-
-    def wall(self) -> float:
-        return time.time()
+    now = staticmethod(time.monotonic)
+    wall = staticmethod(time.time)
 
 
 @dataclass

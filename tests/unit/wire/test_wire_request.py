@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from proxy.wire import request as wire
 from proxy.wire.fault import WireFault
 from proxy.wire.heads import forwarded, request_head
-from proxy.wire.request import RequestFields, RequestHead, is_hopeless, parse_request
+from proxy.wire.request import RequestFields, RequestHead, is_hopeless, parse_request, whole_request
 
 HOST = b"Host: shop\r\n"
 
@@ -271,6 +271,11 @@ LINES = st.sampled_from(
         b"GET /\xc3 HTTP/1.1",
         b"OPTIONS * HTTP/1.1",
         b"GET http://h/x HTTP/1.1",
+        b"TRACE /a HTTP/1.1",
+        b"CONNECT /a HTTP/1.1",
+        b"PROPFIND /a?b?c HTTP/1.1",
+        b"PUT /a?? HTTP/1.1",
+        b"PUT /a#b HTTP/1.1",
     ]
 )
 
@@ -281,18 +286,29 @@ def test_the_short_way_accepts_nothing_that_the_full_way_reads_otherwise(
     line: bytes, parts: list[tuple[bytes, bytes, bytes, bytes]]
 ) -> None:
     section = HOST + b"".join(map(b"".join, parts))
+    shortest = whole_request(line + b"\r\n" + section + b"\r\n", None)
     try:
         quick = parse_request(line, section)
     except WireFault:
+        assert shortest is None
         return
+    if shortest is not None:
+        assert not quick.has_body
+        assert shortest[1] == len(line) + len(section) + 4
+        assert request_head(shortest[0], b"", b"h") == request_head(quick, b"", b"h")
+        assert (shortest[0].method, shortest[0].path, shortest[0].query) == (
+            quick.method,
+            quick.path,
+            quick.query,
+        )
     full = wire._full(line, RequestFields(section))
-    assert (quick.method, quick.target, quick.is_http11, quick.authority) == (
-        full.method,
-        full.target,
-        full.is_http11,
-        full.authority,
-    )
+    for asked in ("method", "target", "path", "query", "is_http11", "authority"):
+        assert getattr(quick, asked) == getattr(full, asked), asked
     assert quick.fields.forward == full.fields.forward
+    # What goes on is the same too, whether the line is kept as it came or made anew.
+    assert request_head(quick, b"X-Tail: 1\r\n", b"h") == request_head(full, b"X-Tail: 1\r\n", b"h")
+    if quick.line is not None:
+        assert request_head(quick, b"", b"h") == quick.line + quick.fields.forward + b"\r\n"
     # And no line break is left that one recipient could see and another not.
     assert b"\n" not in quick.fields.raw.replace(b"\r\n", b"")
     assert b"\r" not in quick.fields.raw.replace(b"\r\n", b"")

@@ -1,0 +1,262 @@
+"""Faults planted in production code, one at a time: what the simulation is worth is what it catches.
+
+Each takes one rule out of the code that keeps it. ``seed`` is one on which it was seen to fail, tried first; where
+that no longer shows it, all seeds are tried.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass, replace
+from typing import Any
+
+import pytest
+
+from backends.contract.numbers import Repair
+from backends.contract.writes import Numbering, RepairWrite
+from backends.json_changes import Changes
+from proxy.control.actual import Actual
+from proxy.control.switching import Passage, Switching
+from proxy.errors import TurnoutError
+from proxy.journal.entry import Entry, EntryState
+from proxy.journal.sqlite import SqliteJournal
+from proxy.mirror import lanes as lanes_module
+from proxy.mirror.gate import Gate
+from proxy.mirror.lanes import Lanes
+from proxy.mirror.replayer import Replayer
+from proxy.mirror.settle import Verdict
+
+Patch = Callable[[pytest.MonkeyPatch], None]
+
+
+@dataclass(frozen=True, slots=True)
+class Mutation:
+    name: str
+    plant: Patch
+    seed: int | None = None
+
+
+MUTATIONS: list[Mutation] = []
+
+
+def mutation(seed: int | None = None) -> Callable[[Patch], Patch]:
+    def keep(plant: Patch) -> Patch:
+        MUTATIONS.append(Mutation(plant.__name__.strip("_"), plant, seed))
+        return plant
+
+    return keep
+
+
+# -- durability --------------------------------------------------------------------------------------------
+
+
+@mutation()
+def the_intent_is_not_synced(patch: pytest.MonkeyPatch) -> None:
+    """The primary is asked before the intent is on disk."""
+    original = Gate.intend
+
+    def intend(self: Gate, write: Any, durable: Any) -> int:
+        seq = original(self, write, lambda _: None)
+        self._loop.call_soon(durable, None)
+        return seq
+
+    patch.setattr(Gate, "intend", intend)
+
+
+@mutation()
+def the_outcome_is_not_written(patch: pytest.MonkeyPatch) -> None:
+    """The client is answered, and the id closed, with nothing on disk."""
+
+    def outcome(self: SqliteJournal, entry: Entry, done: Any) -> None:
+        self._loop.call_soon(done, None)
+
+    patch.setattr(SqliteJournal, "outcome", outcome)
+
+
+@mutation()
+def a_start_forgets_writes_in_doubt(patch: pytest.MonkeyPatch) -> None:
+    original = Lanes.recovered
+
+    def recovered(self: Lanes, entry: Entry, now_s: float) -> None:
+        if entry.state is EntryState.ACCEPTED:
+            original(self, entry, now_s)
+
+    patch.setattr(Lanes, "recovered", recovered)
+
+
+@mutation()
+def ids_are_closed_before_their_end_is_on_disk(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Lanes, "lowest_open", lambda self: next(iter(self._open), None))
+
+
+# -- doubt -------------------------------------------------------------------------------------------------
+
+
+@mutation()
+def a_write_in_doubt_is_taken_for_one_that_never_was(patch: pytest.MonkeyPatch) -> None:
+    async def void(self: Replayer, seq: int) -> None:
+        entry = self._lanes.entries[seq]
+        self._lanes.voided_never(seq)
+        self._settle([entry], None)
+
+    patch.setattr(Replayer, "_void", void)
+
+
+@mutation()
+def a_void_is_not_remembered_by_the_primary(patch: pytest.MonkeyPatch) -> None:
+    async def void(self: Changes, epoch: Any, request_id: int) -> Any:
+        return self._memory.requests.get(request_id)
+
+    patch.setattr(Changes, "void", void)
+
+
+@mutation()
+def a_request_id_may_be_executed_twice(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Changes, "_check_request", lambda self, request_id: None)
+
+
+# -- replay and repair -------------------------------------------------------------------------------------
+
+
+@mutation()
+def a_replay_is_sent_until_it_is_equal(patch: pytest.MonkeyPatch) -> None:
+    original = Lanes.replayed
+
+    def replayed(self: Lanes, seq: int, *, is_equal: bool) -> list[Entry]:
+        entry = self.entries[seq]
+        settled = original(self, seq, is_equal=is_equal)
+        if not is_equal and entry.key is not None:
+            entry.is_replayable, self.lanes[entry.key].needs_repair = True, False
+        return settled
+
+    patch.setattr(Lanes, "replayed", replayed)
+
+
+@mutation()
+def a_replay_settles_whatever_came_back(patch: pytest.MonkeyPatch) -> None:
+    original = Lanes.replayed
+    patch.setattr(Lanes, "replayed", lambda self, seq, *, is_equal: original(self, seq, is_equal=True))
+
+
+@mutation()
+def a_repair_settles_before_it_is_answered(patch: pytest.MonkeyPatch) -> None:
+    original = Replayer._send_repair
+
+    async def send(self: Replayer, key: str) -> tuple[Verdict, str]:
+        verdict, detail = await original(self, key)
+        return (Verdict.SETTLED if verdict in (Verdict.AWAY, Verdict.AGAIN) else verdict), detail
+
+    patch.setattr(Replayer, "_send_repair", send)
+
+
+@mutation()
+def a_repair_settles_what_was_accepted_after_its_read(patch: pytest.MonkeyPatch) -> None:
+    original = Lanes.repaired
+
+    def repaired(self: Lanes, key: str, covers: tuple[int, ...]) -> list[Entry]:
+        return original(self, key, tuple(entry.seq for entry in self.lanes[key].accepted()))
+
+    patch.setattr(Lanes, "repaired", repaired)
+
+
+@mutation()
+def a_repair_is_taken_however_old_it_is(patch: pytest.MonkeyPatch) -> None:
+    original = RepairWrite.__call__
+
+    def call(self: RepairWrite, record_id: str, state: Any, /) -> Any:
+        newest = replace(self._repair, at=max(self._repair.at, state.at))
+        return original(RepairWriteOf(self, newest), record_id, state)
+
+    class RepairWriteOf(RepairWrite):
+        def __init__(self, old: RepairWrite, repair: Repair) -> None:
+            super().__init__(old._body, repair)
+            old.has_applied = True
+
+    patch.setattr(RepairWrite, "__call__", call)
+
+
+@mutation()
+def the_base_of_a_replay_is_ignored(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Numbering, "admit", lambda self, state: None)
+
+
+@mutation()
+def the_latest_entry_of_a_lane_goes_first(patch: pytest.MonkeyPatch) -> None:
+    """With the secondary's own check of the base out of the way, which hides it."""
+    patch.setattr(Numbering, "admit", lambda self, state: None)
+    patch.setattr(lanes_module, "_order", lambda entry: (-(entry.version or 0), -entry.seq))
+
+
+@mutation()
+def the_watermark_covers_numbers_that_are_not_durable(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Changes, "watermark", property(lambda self: self._number))
+
+
+# -- readers -----------------------------------------------------------------------------------------------
+
+
+@mutation()
+def readers_wait_for_nothing(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Gate, "is_settled", lambda self, place: True)
+
+
+@mutation()
+def reads_under_a_gap_go_to_the_secondary(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Gate, "is_unproven", lambda self, place: False)
+
+
+# -- a change of primary -----------------------------------------------------------------------------------
+
+
+@mutation()
+def the_fence_is_not_respected(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Gate, "fence", lambda self, reason: None)
+
+
+@mutation()
+def a_switch_does_not_drain(patch: pytest.MonkeyPatch) -> None:
+    async def at_once(self: Switching, passage: Passage) -> bool:
+        return True
+
+    patch.setattr(Switching, "_drain", at_once)
+    patch.setattr(Switching, "_rest", at_once)
+
+
+@mutation()
+def the_epoch_of_a_request_is_not_checked(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Changes, "_check", lambda self, epoch: None)
+
+
+@mutation()
+def a_switch_announces_to_the_new_primary_alone(patch: pytest.MonkeyPatch) -> None:
+    """And goes on although the old one, which did not hear of it, still takes writes."""
+    from proxy.control import epochs, switching
+
+    original = epochs.announce
+
+    async def announce(sender: Any, upstream: str, **said: Any) -> Any:
+        try:
+            return await original(sender, upstream, **said)
+        except TurnoutError:
+            return None
+
+    patch.setattr(switching.epochs, "announce", announce)
+
+
+@mutation()
+def an_epoch_is_announced_without_being_burned(patch: pytest.MonkeyPatch) -> None:
+    async def burn(self: Actual, epoch: int) -> None:
+        self.meta.burned = epoch
+
+    patch.setattr(Actual, "burn", burn)
+
+
+@mutation()
+def a_passage_may_begin_before_the_start_is_over(patch: pytest.MonkeyPatch) -> None:
+    original = Switching.run
+
+    async def run(self: Switching, passage: Passage) -> None:
+        self.is_open = True
+        await original(self, passage)
+
+    patch.setattr(Switching, "run", run)
