@@ -224,6 +224,7 @@ async def _serve(
     validations = Validations(
         actual=actual,
         switching=controller.switching,
+        sender=sender,
         validator=validator,
         clock=clock,
         url_of=url_of,

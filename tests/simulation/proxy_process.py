@@ -190,6 +190,7 @@ class Proxy:
         self.validations = Validations(
             actual=actual,
             switching=controller.switching,
+            sender=sender,
             validator=validator,
             clock=clock,
             url_of=lambda name: box.current.upstream(name).endpoints[0].url,
