@@ -35,6 +35,7 @@ from proxy.errors import UsageError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.no_mirror import NoMirror
 from proxy.journal.sqlite import SqliteJournal
+from proxy.kinds import Kinds
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX, SHUTDOWN_S_MAX
 from proxy.mirror.gate import Gate
 from proxy.mirror.handle import MirrorHandle
@@ -116,18 +117,23 @@ async def _serve(
     draft = compile_snapshot(settings, primary=actual.meta.primary or settings.primary)
     box = SnapshotBox(draft)
     names = (draft.upstreams[0].name, draft.upstreams[1].name)
-    sender = HttpSender(lambda name: box.current.upstream(name), token=token)  # noqa: PLW0108 - the current one, each time
+    kinds = Kinds(actual.meta.versioned)
+    sender = HttpSender(
+        lambda name: box.current.upstream(name),  # noqa: PLW0108 - the current one, each time
+        token=token,
+        is_plain=kinds.is_plain,
+    )
     stack.push_async_callback(sender.close)
     is_mirrored = draft.mirror.enabled
 
     if is_mirrored:
         if actual.is_new and not options.adopt:
-            await startup.check_upstreams(sender, actual, names)
+            await startup.check_upstreams(sender, actual, names, kinds)
         if actual.is_new:
             await actual.begin(settings.primary)
         if options.adopt:
-            await startup.adopt(sender, actual, names)
-        await startup.check_upstreams(sender, actual, names)
+            await startup.adopt(sender, actual, names, kinds)
+        await startup.check_upstreams(sender, actual, names, kinds)
     elif actual.is_new:
         await actual.begin(settings.primary)
     if not is_mirrored:
@@ -138,7 +144,14 @@ async def _serve(
     primary = meta.primary
     secondary = names[1] if primary == names[0] else names[0]
     roles = Roles(primary, secondary, meta.epoch, meta.journal_id, token)
-    state = MirrorState(journal.recovered, draft.mirror, roles, clock.now())
+    state = MirrorState(
+        journal.recovered,
+        draft.mirror,
+        roles,
+        clock.now(),
+        kinds=kinds,
+        late_s=draft.limits.response_timeout_s,
+    )
     replayer = Replayer(state, journal, sender, clock)
     gate = Gate(
         state,
@@ -171,6 +184,7 @@ async def _serve(
         sender=sender,
         clock=clock,
         names=names,
+        kinds=kinds,
         hold_timeout_s=lambda: box.current.limits.hold_timeout_s,
         give_writes=give_writes,
         writes_under_way=forwarder.writes_under_way,
@@ -187,6 +201,7 @@ async def _serve(
         box=box,
         mirroring=mirroring,
         salvager=salvager,
+        kinds=kinds,
     )
     await controller.begin()
     health = HealthChecks(forwarder.pools.set_up)
@@ -195,6 +210,7 @@ async def _serve(
     def follow(_: object) -> None:
         state.settings = box.current.mirror
         gate.hold_timeout_s = box.current.limits.hold_timeout_s
+        state.lanes.late_s = box.current.limits.response_timeout_s
         health.follow(box.current)
 
     controller.on_publish.append(follow)
@@ -215,7 +231,7 @@ async def _serve(
     )
 
     async def ensure_announced(upstream: str) -> bool:
-        if not await startup.ensure_secondary(sender, actual, upstream):
+        if not await startup.ensure_secondary(sender, actual, upstream, kinds):
             return False
         await returns.settle(upstream)
         return True
@@ -233,6 +249,7 @@ async def _serve(
         clear_gaps=mirror.cleared,
         is_mirror_on=lambda: mirroring.is_on,
         token=token,
+        kinds=kinds,
     )
     stack.push_async_callback(validations.stop)
 
@@ -285,7 +302,7 @@ async def _serve(
         replayer.start()
         replayer.look_for_secondary("it has not answered yet")
         controller.switching.begin_opening(
-            lambda: startup.open_for_writes(sender, actual, mirror, controller.switching)
+            lambda: startup.open_for_writes(sender, actual, mirror, controller.switching, kinds)
         )
     stack.push_async_callback(_end_tasks, tasks)
     log.info(

@@ -19,6 +19,8 @@ NAMES = (
     "replay-sent",
     "replay-answered",
     "repair-read",
+    "prefix-listed",
+    "gap-marked",
     "repair-answered",
     "void-answered",
     "switch-burned",

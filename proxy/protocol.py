@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote
 
 import msgspec
 
@@ -38,6 +39,11 @@ class ReadVersion:
 
     version: int | None
     at: int
+
+
+def path_of(key: str) -> str:
+    """The request target of a key: each segment percent-encoded."""
+    return quote(key, safe="/-._~!$&'()*+,;=:@")
 
 
 def parse_write_version(text: str | None) -> WriteVersion | None:
@@ -92,6 +98,12 @@ class AnswersPage(msgspec.Struct, frozen=True):
     next: str = ""
 
 
+class CodedProblem(msgspec.Struct, frozen=True):
+    """All of a problem+json that is looked at."""
+
+    code: str
+
+
 class StaleEpochProblem(msgspec.Struct, frozen=True):
     """The problem of a 409 ``stale-epoch`` (E3): what the server knows."""
 
@@ -103,6 +115,7 @@ class StaleEpochProblem(msgspec.Struct, frozen=True):
 _EPOCH = msgspec.json.Decoder(EpochAnswer)
 _VOID = msgspec.json.Decoder(VoidAnswer)
 _ANSWERS = msgspec.json.Decoder(AnswersPage)
+_CODED = msgspec.json.Decoder(CodedProblem)
 _STALE = msgspec.json.Decoder(StaleEpochProblem)
 
 
@@ -137,3 +150,11 @@ def parse_stale(body: bytes) -> StaleEpochProblem | None:
     except msgspec.MsgspecError:
         return None
     return problem if problem.code == "stale-epoch" else None
+
+
+def parse_code(body: bytes) -> str | None:
+    """The ``code`` of a problem+json body."""
+    try:
+        return _CODED.decode(body).code
+    except msgspec.MsgspecError:
+        return None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import sqlite3
 from collections.abc import Callable, Iterable
 
@@ -116,6 +117,14 @@ class Actual:
 
         await self._journal.transact(work)
         self.meta.validated_wall_s = began_wall_s
+
+    async def remember_kinds(self, versioned: frozenset[str]) -> None:
+        """Upstreams that have shown to be versioned are never taken for plain again, also after a restart (never-plain-again)."""
+        known = self.meta.versioned | versioned
+        if known != self.meta.versioned:
+            text = json.dumps(sorted(known))
+            await self._journal.transact(lambda db: _set(db, versioned=text))
+            self.meta.versioned = known
 
     async def adopt(self, epoch: int, primary: str) -> None:
         """Take over upstreams that another journal served: a higher epoch, and everything unproven."""

@@ -24,6 +24,7 @@ from proxy.control.switch import Refusal, preflight, standing
 from proxy.control.switching import Passage, Switching
 from proxy.errors import ConflictError, RefusedError, SettingsError, TurnoutError, UsageError
 from proxy.journal.store import HistoryLine, Override
+from proxy.kinds import Kinds
 from proxy.model import Snapshot, Stage
 from proxy.ports import Clock, MirrorControl, Salvager, Sender
 from proxy.settings.compile import compile_snapshot
@@ -74,7 +75,9 @@ class Controller:
         box: SnapshotBox,
         mirroring: Mirroring,
         salvager: Salvager,
+        kinds: Kinds,
     ) -> None:
+        self.kinds = kinds
         self._config = config
         self._env = env
         self._actual = actual
@@ -102,8 +105,9 @@ class Controller:
             hold_timeout_s=lambda: self.box.current.limits.hold_timeout_s,
             publish=self.publish,
             secondary=lambda: self.other(self._actual.meta.primary),
+            kinds=kinds,
         )
-        self._looks = Looks(actual=actual, mirror=mirror, sender=sender, clock=clock)
+        self._looks = Looks(actual=actual, mirror=mirror, sender=sender, clock=clock, kinds=kinds)
         self._leaving = Leaving(
             switching=self.switching,
             actual=actual,
@@ -112,6 +116,8 @@ class Controller:
             sender=sender,
             clock=clock,
             publish=self.publish,
+            kinds=kinds,
+            names=lambda: self.names,
         )
         mirroring.bind(self.switching, self.publish)
 

@@ -15,9 +15,10 @@ from proxy.control import epochs
 from proxy.control.actual import Actual
 from proxy.control.switch import FORCED, Came, Refusal, Step
 from proxy.control.switching import Passage, Switching
-from proxy.errors import RefusedError, TurnoutError
+from proxy.errors import NotYetError, RefusedError, TurnoutError, UpstreamError
 from proxy.failpoints import hit
 from proxy.journal.store import Returning
+from proxy.kinds import Kinds
 from proxy.ports import Clock, Lost, MirrorControl, Salvager, Sender
 
 log = structlog.get_logger("control")
@@ -38,6 +39,8 @@ class Leaving:
         sender: Sender,
         clock: Clock,
         publish: Callable[[], None],
+        kinds: Kinds,
+        names: Callable[[], tuple[str, str]],
     ) -> None:
         self._switching = switching
         self._actual = actual
@@ -46,9 +49,12 @@ class Leaving:
         self._sender = sender
         self._clock = clock
         self._publish = publish
+        self._kinds = kinds
+        self._names = names
 
     async def plan(self, old: str, trouble: str) -> tuple[Refusal, Sequence[Lost]]:
         """Without a number nothing goes on: what would be lost, as far as it can be told without sending anything."""
+        self._demand_versioned(old)
         lost = await self._salvager.assess()
         refusal = Refusal(
             f"the primary {old} does not answer: {trouble}; {loss_text(lost)}",
@@ -58,9 +64,17 @@ class Leaving:
 
     async def run(self, passage: Passage) -> None:
         """Away from a primary that is dead, to DONE; RefusedError with nothing changed but that more is settled."""
+        self._demand_versioned(passage.secondary)
         await asyncio.shield(asyncio.ensure_future(self._walk_alone(passage)))
         if passage.step is not Step.DONE:
             raise RefusedError(f"called off: {passage.why}", "look at `turnout status`, then try again")
+
+    def _demand_versioned(self, old: str) -> None:
+        if not all(self._kinds.is_versioned(name) for name in self._names()):
+            raise NotYetError(
+                f"the primary {old} does not answer, and an upstream is plain: leaving it behind is not yet built",
+                f"start {old} again",
+            )
 
     async def _walk_alone(self, passage: Passage) -> None:
         async with self._switching.alone():
@@ -130,12 +144,13 @@ class Leaving:
         await epochs.ensure(
             self._sender,
             passage.primary,
+            self._kinds,
             epoch=self._actual.meta.epoch,
             role="secondary",
             journal_id=self._actual.meta.journal_id,
             burned=self._actual.meta.burned,
         )
-        passage.lost = await self._salvager.salvage()
+        passage.lost = await self._salvager.salvage()  # named-or-nothing
         if len(passage.lost) == passage.accept_loss:
             return True
         passage.why = (
@@ -162,7 +177,9 @@ class Leaving:
 
     async def _announce(self, passage: Passage) -> bool:
         """At the living upstream; the other one learns it when it returns (DESIGN section 9, Epoch)."""
-        known = await epochs.look(self._sender, passage.primary)
+        known = await epochs.look(self._sender, passage.primary, self._kinds)
+        if known is None:
+            raise UpstreamError(f"{passage.primary} does not say what it knows", "is it the right server?")
         counters = dict(known.counters)
         for name, value in self._salvager.counters().items():
             counters[name] = max(value, counters.get(name, 0))

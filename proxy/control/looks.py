@@ -6,6 +6,7 @@ from proxy.control import epochs
 from proxy.control.actual import Actual
 from proxy.control.switch import Facts
 from proxy.errors import TurnoutError
+from proxy.kinds import Kinds
 from proxy.ports import Clock, MirrorControl, Sender
 
 LOOK_TIMEOUT_S = 1.0
@@ -14,11 +15,14 @@ LOOK_TIMEOUT_S = 1.0
 class Looks:
     """One look at a time, each bounded."""
 
-    def __init__(self, *, actual: Actual, mirror: MirrorControl, sender: Sender, clock: Clock) -> None:
+    def __init__(
+        self, *, actual: Actual, mirror: MirrorControl, sender: Sender, clock: Clock, kinds: Kinds
+    ) -> None:
         self._actual = actual
         self._mirror = mirror
         self._sender = sender
         self._clock = clock
+        self._kinds = kinds
 
     async def facts(self, to: str, secondary: str, *, is_mirrored: bool) -> Facts:
         """With the mirror off nobody is asked."""
@@ -48,7 +52,7 @@ class Looks:
     async def trouble(self, upstream: str) -> str:
         """Why it cannot be primary or secondary now; empty while it answers."""
         try:
-            await epochs.look(self._sender, upstream, timeout_s=LOOK_TIMEOUT_S)
+            await epochs.look(self._sender, upstream, self._kinds, timeout_s=LOOK_TIMEOUT_S)
         except TurnoutError as error:
             return str(error)
         return ""

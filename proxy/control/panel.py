@@ -70,7 +70,7 @@ class Panel:
         if not self.controller.box.current.mirror.enabled:
             return ""
         try:
-            await epochs.look(self._sender, self.controller.primary, timeout_s=1.0)
+            await epochs.look(self._sender, self.controller.primary, self.controller.kinds, timeout_s=1.0)
         except TurnoutError as error:
             return str(error)
         if self._must_be_validated and self._mirror.unproven():
@@ -96,6 +96,7 @@ class Panel:
             "upstreams": {
                 upstream.name: {
                     "role": "primary" if upstream.name == controller.primary else "secondary",
+                    "kind": str(controller.kinds.of(upstream.name)),
                     "endpoints": [
                         {"url": endpoint.url, "up": self._health.up.get((upstream.name, endpoint))}
                         for endpoint in upstream.endpoints

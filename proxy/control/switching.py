@@ -15,6 +15,7 @@ from proxy.control.switch import TRANSITIONS, Came, Step
 from proxy.errors import RefusedError, TurnoutError
 from proxy.failpoints import hit
 from proxy.journal.store import HistoryLine, Override
+from proxy.kinds import Kinds
 from proxy.ports import Clock, Lost, MirrorControl, Sender
 
 log = structlog.get_logger("control")
@@ -61,7 +62,9 @@ class Switching:
         hold_timeout_s: Callable[[], float],
         publish: Callable[[], None],
         secondary: Callable[[], str],
+        kinds: Kinds,
     ) -> None:
+        self._kinds = kinds
         self._actual = actual
         self._mirror = mirror
         self._sender = sender
@@ -185,14 +188,13 @@ class Switching:
 
     async def _announce(self, passage: Passage) -> bool:
         timeout_s = max(0.2, self._hold_timeout_s() / 2)
-        known = await asyncio.gather(
-            *(
-                epochs.look(self._sender, name, timeout_s=timeout_s)
-                for name in (passage.primary, passage.secondary)
-            )
+        roles = {passage.primary: "primary", passage.secondary: "secondary"}
+        looks = await asyncio.gather(
+            *(epochs.look(self._sender, name, self._kinds, timeout_s=timeout_s) for name in roles)
         )
+        told = {name: answer for name, answer in zip(roles, looks, strict=True) if answer is not None}
         counters: dict[str, int] = {}
-        for answer in known:
+        for answer in told.values():
             for name, value in answer.counters.items():
                 counters[name] = max(value, counters.get(name, 0))
         await asyncio.gather(
@@ -201,12 +203,12 @@ class Switching:
                     self._sender,
                     name,
                     epoch=passage.epoch,
-                    role=role,
+                    role=roles[name],
                     journal_id=self._actual.meta.journal_id,
                     counters=counters,
                     timeout_s=timeout_s,
                 )
-                for name, role in ((passage.primary, "primary"), (passage.secondary, "secondary"))
+                for name in told
             )
         )
         hit("switch-announced")
@@ -250,6 +252,8 @@ class Switching:
     async def _until_announced(self, upstream: str, epoch: int) -> None:
         while True:
             try:
+                if await epochs.look(self._sender, upstream, self._kinds) is None:
+                    return
                 await epochs.announce(
                     self._sender,
                     upstream,

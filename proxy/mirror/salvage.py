@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import quote, unquote
+from urllib.parse import unquote
 
 import msgspec
 
@@ -94,11 +94,6 @@ def counters_of(keys: Iterable[str]) -> dict[str, int]:
         if collection and last.isascii() and last.isdigit() and len(last) <= 18:
             found[collection] = max(found.get(collection, 0), int(last))
     return found
-
-
-def path_of(key: str) -> str:
-    """The request target of a key: each segment percent-encoded."""
-    return quote(key, safe="/-._~!$&'()*+,;=:@")
 
 
 def _text(value: object) -> str | None:
