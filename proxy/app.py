@@ -32,6 +32,7 @@ from proxy.control.validations import Validations
 from proxy.errors import UsageError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.no_mirror import NoMirror
+from proxy.forward.sending import PoolSender
 from proxy.journal.sqlite import SqliteJournal
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX, SHUTDOWN_S_MAX
 from proxy.mirror.gate import Gate
@@ -131,7 +132,8 @@ async def _serve(
     secondary = names[1] if primary == names[0] else names[0]
     roles = Roles(primary, secondary, meta.epoch, meta.journal_id, token)
     state = MirrorState(journal.recovered, draft.mirror, roles, clock.now())
-    replayer = Replayer(state, journal, sender, clock)
+    replays = PoolSender(token=token)
+    replayer = Replayer(state, journal, replays, clock)
     gate = Gate(
         state,
         journal,
@@ -182,10 +184,13 @@ async def _serve(
     health = HealthChecks(forwarder.pools.set_up)
     stack.push_async_callback(health.stop)
 
+    replays.pools = forwarder.pools
+
     def follow(_: object) -> None:
         state.settings = box.current.mirror
         gate.hold_timeout_s = box.current.limits.hold_timeout_s
         health.follow(box.current)
+        forwarder.pools.follow(box.current)
 
     controller.on_publish.append(follow)
     follow(box.current)

@@ -36,7 +36,7 @@ assert CASES["GET 64 KiB"].path == LARGE
 PRICES: dict[str, Maker] = {
     "all features on": turnout,
     "sticky off": partial(turnout, sticky="none"),
-    "mirror on, idle": partial(turnout, mirror=True),
+    "canary off": partial(turnout, canary=False),
 }
 
 

@@ -271,9 +271,7 @@ def aiohttp(place: Place) -> Setup:
     return Setup([sys.executable, "-m", "tests.bench.aiohttp_forwarder", *ports], {"PYTHONPATH": str(ROOT)})
 
 
-def turnout(
-    place: Place, *, sticky: str = "cookie", mirror: bool = False, env: dict[str, str] | None = None
-) -> Setup:
+def turnout(place: Place, *, sticky: str = "cookie", mirror: bool = False, canary: bool = True) -> Setup:
     """The real proxy, as a user starts it."""
     text = f"""\
 version: 1
@@ -282,7 +280,7 @@ upstreams:
   postgres: {{endpoints: ["http://127.0.0.1:{place.secondary}"]}}
 primary: json
 canary:
-  enabled: {"false" if mirror else "true"}
+  enabled: {"true" if canary else "false"}
   always: [{{header: X-Canary, exact: "canary=true"}}]
   weight: 10
   sticky: {sticky}
@@ -294,7 +292,7 @@ mirror: {{enabled: {"true" if mirror else "false"}, writes: follow}}
         sys.executable, "-m", "proxy.cli.main", "proxy", "--config", _write(place, "routing.yaml", text),
         "--state", str(place.folder / "state"), "--listen", f"127.0.0.1:{place.listen}", "--admin", f"127.0.0.1:{place.admin}",
     ]  # fmt: skip
-    return Setup(command, {"PYTHONPATH": str(ROOT), **(env or {})})
+    return Setup(command, {"PYTHONPATH": str(ROOT)})
 
 
 ROUTING: dict[str, Maker] = {
@@ -308,7 +306,7 @@ ROUTING: dict[str, Maker] = {
     "aiohttp": aiohttp,
 }
 MIRRORING: dict[str, Maker] = {
-    "turnout": lambda place: turnout(place, mirror=True),
+    "turnout": lambda place: turnout(place, mirror=True, canary=False),
     "nginx": nginx_mirror,
     "envoy": envoy_mirror,
     "traefik": traefik_mirror,
