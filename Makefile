@@ -9,7 +9,7 @@ DATA_BACKEND ?= json
 
 .DEFAULT_GOAL := help
 .PHONY: help run test quick lint format test-unit test-unit-adapter test-integration test-integration-api \
-        test-browser protocol conformance-peers faults simulate soak bench docs constraints clean venv-run venv-dev system
+        test-browser protocol conformance-peers faults simulate soak bench bench-servers docs constraints clean venv-run venv-dev system
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -72,6 +72,10 @@ soak: venv-dev ## hours of traffic, with the memory watched
 
 bench: venv-dev ## Turnout beside nginx, HAProxy, Envoy, Traefik, Caddy; the table goes to docs/benchmarks.md
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.stores
+
+bench-servers: venv-dev ## only the two servers: beside json-server of npm, and beside asyncpg alone
+	$(BIN)/python -m tests.bench.stores $(ARGS)
 
 docs: venv-dev ## write the generated pages anew; do all documents still say what the code does?
 	$(BIN)/python .ci/reference.py

@@ -77,13 +77,23 @@ class JsonStore:
 
     @classmethod
     async def open(
-        cls, path: Path, *, read_only: bool = False, wall: Callable[[], float] = time.time
+        cls,
+        path: Path,
+        *,
+        read_only: bool = False,
+        id_field: str | None = None,
+        wall: Callable[[], float] = time.time,
     ) -> JsonStore:
-        """Recover what is there and serve it. ``wall`` is seconds since 1970. StartError says why not."""
+        """Recover what is there and serve it. ``wall`` is seconds since 1970. StartError says why not.
+
+        ``id_field`` is where records of another server's file that have no ``id`` have one (see json_ids).
+        """
         files = Files.beside(path)
         lock = await asyncio.to_thread(lambda: take_lock(files.lock, is_shared=read_only))
         try:
-            recovered = await asyncio.to_thread(lambda: recover(files, read_only=read_only))
+            recovered = await asyncio.to_thread(
+                lambda: recover(files, read_only=read_only, id_field=id_field)
+            )
             _give_memory_back()
             for event, facts in recovered.notes:
                 _log.warning(event, **facts)

@@ -28,19 +28,23 @@ from proxy.control.letters import Letters
 from proxy.control.mirroring import Mirroring
 from proxy.control.operating import Operating
 from proxy.control.panel import Panel
+from proxy.control.pursuit import pursue
+from proxy.control.returning import Returns
 from proxy.control.validations import Validations
 from proxy.errors import UsageError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.no_mirror import NoMirror
 from proxy.forward.sending import PoolSender
 from proxy.journal.sqlite import SqliteJournal
+from proxy.kinds import Kinds
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX, SHUTDOWN_S_MAX
 from proxy.mirror.gate import Gate
 from proxy.mirror.handle import MirrorHandle
+from proxy.mirror.left_behind import LeftBehind
 from proxy.mirror.replayer import Replayer
 from proxy.mirror.state import MirrorState, Roles
 from proxy.model import Snapshot
-from proxy.ports import Validator
+from proxy.ports import Differ, Validator
 from proxy.routing.dice import EvenDice
 from proxy.sender import HttpSender
 from proxy.settings.compile import compile_snapshot
@@ -76,7 +80,11 @@ class Options:
 
 
 async def run(
-    options: Options, validator: Validator | None, *, on_ready: Callable[[int, int], None] | None = None
+    options: Options,
+    validator: Validator | None,
+    differ: Differ | None = None,
+    *,
+    on_ready: Callable[[int, int], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. TurnoutError where the start is refused."""
     stop = asyncio.Event()
@@ -84,13 +92,14 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        await _serve(options, validator, stack, stop, on_ready)
+        await _serve(options, validator, differ, stack, stop, on_ready)
     log.info("stopped")
 
 
 async def _serve(
     options: Options,
     validator: Validator | None,
+    differ: Differ | None,
     stack: contextlib.AsyncExitStack,
     stop: asyncio.Event,
     on_ready: Callable[[int, int], None] | None,
@@ -109,18 +118,23 @@ async def _serve(
     draft = compile_snapshot(settings, primary=actual.meta.primary or settings.primary)
     box = SnapshotBox(draft)
     names = (draft.upstreams[0].name, draft.upstreams[1].name)
-    sender = HttpSender(lambda name: box.current.upstream(name), token=token)  # noqa: PLW0108 - the current one, each time
+    kinds = Kinds(actual.meta.versioned)
+    sender = HttpSender(
+        lambda name: box.current.upstream(name),  # noqa: PLW0108 - the current one, each time
+        token=token,
+        is_plain=kinds.is_plain,
+    )
     stack.push_async_callback(sender.close)
     is_mirrored = draft.mirror.enabled
 
     if is_mirrored:
         if actual.is_new and not options.adopt:
-            await startup.check_upstreams(sender, actual, names)
+            await startup.check_upstreams(sender, actual, names, kinds)
         if actual.is_new:
             await actual.begin(settings.primary)
         if options.adopt:
-            await startup.adopt(sender, actual, names)
-        await startup.check_upstreams(sender, actual, names)
+            await startup.adopt(sender, actual, names, kinds)
+        await startup.check_upstreams(sender, actual, names, kinds)
     elif actual.is_new:
         await actual.begin(settings.primary)
     if not is_mirrored:
@@ -131,7 +145,14 @@ async def _serve(
     primary = meta.primary
     secondary = names[1] if primary == names[0] else names[0]
     roles = Roles(primary, secondary, meta.epoch, meta.journal_id, token)
-    state = MirrorState(journal.recovered, draft.mirror, roles, clock.now())
+    state = MirrorState(
+        journal.recovered,
+        draft.mirror,
+        roles,
+        clock.now(),
+        kinds=kinds,
+        late_s=draft.limits.response_timeout_s,
+    )
     replays = PoolSender(token=token)
     replayer = Replayer(state, journal, replays, clock)
     gate = Gate(
@@ -158,12 +179,14 @@ async def _serve(
     def give_writes(to_mirror: bool) -> None:
         forwarder.mirror = gate if to_mirror else NoMirror(gate.write_headers)
 
+    salvager = LeftBehind(state, replayer, journal, sender, clock)
     mirroring = Mirroring(
         actual=actual,
         mirror=mirror,
         sender=sender,
         clock=clock,
         names=names,
+        kinds=kinds,
         hold_timeout_s=lambda: box.current.limits.hold_timeout_s,
         give_writes=give_writes,
         writes_under_way=forwarder.writes_under_way,
@@ -179,6 +202,8 @@ async def _serve(
         clock=clock,
         box=box,
         mirroring=mirroring,
+        kinds=kinds,
+        salvager=salvager,
     )
     await controller.begin()
     health = HealthChecks(forwarder.pools.set_up)
@@ -189,14 +214,32 @@ async def _serve(
     def follow(_: object) -> None:
         state.settings = box.current.mirror
         gate.hold_timeout_s = box.current.limits.hold_timeout_s
+        state.lanes.late_s = box.current.limits.response_timeout_s
         health.follow(box.current)
         forwarder.pools.follow(box.current)
 
     controller.on_publish.append(follow)
     follow(box.current)
 
+    def url_of(name: str) -> str:
+        return box.current.upstream(name).endpoints[0].url
+
+    returns = Returns(
+        actual=actual,
+        mirror=mirror,
+        salvager=salvager,
+        sender=sender,
+        differ=differ,
+        url_of=url_of,
+        secure=lambda: _secure(box.current),
+        token=token,
+    )
+
     async def ensure_announced(upstream: str) -> bool:
-        return await startup.ensure_secondary(sender, actual, upstream)
+        if not await startup.ensure_secondary(sender, actual, upstream, kinds):
+            return False
+        await returns.settle(upstream)
+        return True
 
     replayer.ensure_announced = ensure_announced
     validations = Validations(
@@ -204,12 +247,13 @@ async def _serve(
         switching=controller.switching,
         validator=validator,
         clock=clock,
-        url_of=lambda name: box.current.upstream(name).endpoints[0].url,
+        url_of=url_of,
         secondary=lambda: box.current.secondary,
         secure=lambda: _secure(box.current),
         clear_gaps=mirror.cleared,
         is_mirror_on=lambda: mirroring.is_on,
         token=token,
+        kinds=kinds,
     )
     stack.push_async_callback(validations.stop)
 
@@ -252,16 +296,17 @@ async def _serve(
 
     tasks = [
         asyncio.create_task(_follow_file(controller, options.config)),
-        asyncio.create_task(controller.pursue()),
+        asyncio.create_task(pursue(controller, actual, clock, options.config.name)),
     ]
     stack.push_async_callback(replayer.stop)
+    stack.push_async_callback(controller.switching.stop)
     if certificate is not None:
         tasks.append(asyncio.create_task(_follow_certificate(certificate, box)))
     if is_mirrored:
         replayer.start()
         replayer.look_for_secondary("it has not answered yet")
-        tasks.append(
-            asyncio.create_task(startup.open_for_writes(sender, actual, mirror, controller.switching))
+        controller.switching.begin_opening(
+            lambda: startup.open_for_writes(sender, actual, mirror, controller.switching, kinds)
         )
     stack.push_async_callback(_end_tasks, tasks)
     log.info(

@@ -19,11 +19,16 @@ NAMES = (
     "replay-sent",
     "replay-answered",
     "repair-read",
+    "prefix-listed",
+    "gap-marked",
     "repair-answered",
     "void-answered",
     "switch-burned",
     "switch-announced",
     "switch-committed",
+    "salvaged",
+    "returned-voided",
+    "mirror-gap-marked",
 )
 
 

@@ -40,6 +40,19 @@ MIRROR_BACKOFF_S_MAX = 2.0
 MIRROR_REPLAYS_PER_LANE_MAX = 16
 """A key with more unsettled entries than this is repaired once instead of replayed one by one."""
 
+MIRROR_SWEEP_KEYS_AT_ONCE_MAX = 32
+"""Keys that a write without a key has under repair at once."""
+
+MIRROR_LISTING_KEYS_MAX = 10_000_000
+"""Keys under one prefix; beyond it the prefix is left to a gap mark and a validation."""
+
+MIRROR_LISTING_PAGES_MAX = 100_000
+MIRROR_LISTING_TIMEOUT_S = 60.0
+"""Of one request of a listing: a versioned upstream reads a whole collection for it."""
+
+MIRROR_SAME_DIFFERENCE_MAX = 3
+"""Repairs of a key at a plain secondary that were taken and left the same difference; then it is a dead letter."""
+
 MIRROR_BODIES_IN_MEMORY_BYTES_MAX = 32 << 20
 """Bodies of unsettled entries kept in memory; beyond it they are read back from the journal."""
 

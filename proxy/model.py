@@ -172,6 +172,10 @@ class Route:
     template: KeyTemplate | None
     is_mirrored: bool
     line: int = 0
+    affects: tuple[str, ...] = ()
+    """Decoded prefixes that a write there changes beside its own place, without a trailing slash."""
+    is_state: bool = False
+    """``mode: state``: its writes settle by repair only."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -269,6 +273,10 @@ class WriteHead:
     place: Place
     headers: tuple[tuple[str, str], ...]
     """End-to-end headers that a replay repeats (Content-Type, Idempotency-Key, Accept, Authorization …), names as sent, without ``Turnout-*``."""
+    marks: tuple[str, ...] = ()
+    """The prefixes that it marks, for it may change more than one key (routing.place.marks_of)."""
+    is_state: bool = False
+    """It is never replayed (``mode: state``)."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass
 from typing import Literal
+from urllib.parse import quote
 
 import msgspec
 
@@ -36,6 +37,11 @@ class ReadVersion:
 
     version: int | None
     at: int
+
+
+def path_of(key: str) -> str:
+    """The request target of a key: each segment percent-encoded."""
+    return quote(key, safe="/-._~!$&'()*+,;=:@")
 
 
 def parse_write_version(text: str | None) -> WriteVersion | None:
@@ -83,6 +89,12 @@ class VoidAnswer(msgspec.Struct, frozen=True):
     version: int | None = None
 
 
+class CodedProblem(msgspec.Struct, frozen=True):
+    """All of a problem+json that is looked at."""
+
+    code: str
+
+
 class StaleEpochProblem(msgspec.Struct, frozen=True):
     """The problem of a 409 ``stale-epoch`` (E3): what the server knows."""
 
@@ -93,6 +105,7 @@ class StaleEpochProblem(msgspec.Struct, frozen=True):
 
 _EPOCH = msgspec.json.Decoder(EpochAnswer)
 _VOID = msgspec.json.Decoder(VoidAnswer)
+_CODED = msgspec.json.Decoder(CodedProblem)
 _STALE = msgspec.json.Decoder(StaleEpochProblem)
 
 
@@ -118,3 +131,11 @@ def parse_stale(body: bytes) -> StaleEpochProblem | None:
     except msgspec.MsgspecError:
         return None
     return problem if problem.code == "stale-epoch" else None
+
+
+def parse_code(body: bytes) -> str | None:
+    """The ``code`` of a problem+json body."""
+    try:
+        return _CODED.decode(body).code
+    except msgspec.MsgspecError:
+        return None

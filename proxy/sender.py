@@ -20,8 +20,14 @@ class HttpSender:
     """A ports.Sender. ``endpoints`` says which endpoints an upstream has now; they are used in turn, the next one after a failure."""
 
     def __init__(
-        self, upstream: Callable[[str], Upstream], *, token: str = "", connect_timeout_s: float = 1.0
+        self,
+        upstream: Callable[[str], Upstream],
+        *,
+        token: str = "",
+        is_plain: Callable[[str], bool] | None = None,
+        connect_timeout_s: float = 1.0,
     ) -> None:
+        self._is_plain = is_plain
         self._upstream = upstream
         self._token = token
         self._connect_timeout_s = connect_timeout_s
@@ -42,7 +48,7 @@ class HttpSender:
         known = self._upstream(upstream)
         endpoint = known.endpoints[self._turn.get(upstream, 0) % len(known.endpoints)]
         fields = CIMultiDict(headers)
-        if self._token:
+        if self._token and not (self._is_plain is not None and self._is_plain(upstream)):
             fields["Turnout-Token"] = self._token
         timeout = aiohttp.ClientTimeout(total=timeout_s, sock_connect=self._connect_timeout_s)
         try:

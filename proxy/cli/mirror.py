@@ -161,6 +161,8 @@ def told(mirror: dict[str, object]) -> list[tuple[str, str]]:
     ]
     if trouble := fields.text(mirror, "secondary_trouble"):
         lines.append(("secondary", trouble))
+    if sweeping := fields.words(mirror, "sweeping"):
+        lines.append(("repairing", f"{', '.join(sweeping)}: every key there, after a write that named none"))
     if unproven := fields.words(mirror, "unproven"):
         lines.append(("unproven", f"{', '.join(unproven)}: run `turnout validate`"))
     lines += [

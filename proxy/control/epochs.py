@@ -7,9 +7,10 @@ from collections.abc import Mapping
 
 import structlog
 
-from proxy.errors import NotYetError, RefusedError, UpstreamError
+from proxy.errors import RefusedError, UpstreamError
+from proxy.kinds import Kind, Kinds, kind_shown
 from proxy.ports import Sender
-from proxy.protocol import EPOCH_PATH, EpochAnswer, parse_epoch
+from proxy.protocol import EPOCH_PATH, EpochAnswer, parse_code, parse_epoch
 
 log = structlog.get_logger("control")
 
@@ -22,22 +23,26 @@ class ForeignJournalError(RefusedError):
     code = "foreign-journal"
 
 
-async def look(sender: Sender, upstream: str, *, timeout_s: float = ANNOUNCE_TIMEOUT_S) -> EpochAnswer:
-    """What the upstream knows. UpstreamError where it does not answer (5xx too); NotYetError where it is plain."""
+async def look(
+    sender: Sender, upstream: str, kinds: Kinds, *, timeout_s: float = ANNOUNCE_TIMEOUT_S
+) -> EpochAnswer | None:
+    """What the upstream knows; None where it is plain. ``kinds`` learns which it is. UpstreamError where it does not say (5xx too)."""
     reply = await sender.send(upstream, "GET", EPOCH_PATH, timeout_s=timeout_s)
-    answer = parse_epoch(reply.body) if reply.status == 200 else None
-    if answer is not None:
+    was_versioned = kinds.is_versioned(upstream)
+    kind, answer = kind_shown(reply.status, reply.body, was_versioned=was_versioned)
+    kinds.shown(upstream, kind)
+    if kind is Kind.PLAIN or answer is not None:
         return answer
-    if reply.status in (401, 403):
-        raise UpstreamError(
-            f"{upstream} does not let the mirror in ({reply.status})",
-            "give the proxy and the server the same TURNOUT_MIRROR_TOKEN",
-        )
-    if reply.status >= 500 or reply.status in (408, 429):
+    if reply.status in (401, 403, 407):
+        hint = "give the proxy and the server the same TURNOUT_MIRROR_TOKEN"
+        if not was_versioned and parse_code(reply.body) != "mirror-token":
+            hint += f"; a server of your own lets GET {EPOCH_PATH} through, and answers 404"
+        raise UpstreamError(f"{upstream} does not let the mirror in ({reply.status})", hint)
+    if reply.status >= 500 or reply.status in (408, 421, 425, 429):
         raise UpstreamError(f"{upstream} answers {reply.status}", f"is {upstream}'s data store running?")
-    raise NotYetError(
-        f"{upstream} does not speak the protocol of docs/protocol.md: mirroring to or from a plain upstream is not yet built",
-        "set mirror.enabled: false, or use servers that speak it",
+    raise UpstreamError(
+        f"{upstream} kept the protocol before, and answers {reply.status} at {EPOCH_PATH} now",
+        "is another server at its address? A move to a plain one begins with a new state folder",
     )
 
 
@@ -77,15 +82,18 @@ async def announce(
 async def ensure(
     sender: Sender,
     upstream: str,
+    kinds: Kinds,
     *,
     epoch: int,
     role: str,
     journal_id: str,
     burned: int,
     timeout_s: float = ANNOUNCE_TIMEOUT_S,
-) -> EpochAnswer:
-    """Tell the upstream the present epoch unless it knows it. ForeignJournalError where it knows what this journal never said."""
-    known = await look(sender, upstream, timeout_s=timeout_s)
+) -> EpochAnswer | None:
+    """Tell the upstream the present epoch unless it knows it; a plain one is told nothing. ForeignJournalError where it knows what this journal never said."""
+    known = await look(sender, upstream, kinds, timeout_s=timeout_s)
+    if known is None:
+        return None
     if known.journal not in (None, journal_id):
         raise ForeignJournalError(
             f"{upstream} belongs to journal {known.journal}, this one is {journal_id}",

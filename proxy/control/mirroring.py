@@ -18,6 +18,7 @@ from proxy.control.actual import Actual
 from proxy.control.switching import CALM_LAG_S, FENCE_SHARE, Switching
 from proxy.errors import RefusedError
 from proxy.failpoints import hit
+from proxy.kinds import Kinds
 from proxy.ports import Clock, MirrorControl, Sender
 
 log = structlog.get_logger("control")
@@ -36,6 +37,7 @@ class Mirroring:
         sender: Sender,
         clock: Clock,
         names: tuple[str, str],
+        kinds: Kinds,
         hold_timeout_s: Callable[[], float],
         give_writes: Callable[[bool], None],
         writes_under_way: Callable[[], int],
@@ -46,6 +48,7 @@ class Mirroring:
         self._sender = sender
         self._clock = clock
         self._names = names
+        self._kinds = kinds
         self._hold_timeout_s = hold_timeout_s
         self._give_writes = give_writes
         """True: the hot path meets the mirror; False: it does not."""
@@ -60,7 +63,7 @@ class Mirroring:
         self._switching, self._publish = switching, publish
 
     async def enable(self, say_so: Callable[[], Awaitable[None]] | None = None) -> None:
-        """Start. RefusedError, UpstreamError, ForeignJournalError or NotYetError (a plain upstream) with nothing changed."""
+        """Start. RefusedError, UpstreamError or ForeignJournalError with nothing changed."""
         if self.is_on:
             raise RefusedError("the mirror is on already", "look at `turnout mirror status`")
         await self._alone(self._enable(say_so))
@@ -95,8 +98,8 @@ class Mirroring:
     async def _enable(self, say_so: Callable[[], Awaitable[None]] | None) -> None:
         switching = self._switching
         assert switching is not None
-        await startup.check_upstreams(self._sender, self._actual, self._names)
-        await epochs.look(self._sender, self._actual.meta.primary)
+        await startup.check_upstreams(self._sender, self._actual, self._names, self._kinds)
+        await epochs.look(self._sender, self._actual.meta.primary, self._kinds)
         self._give_writes(True)
         self._mirror.fence("the mirror is being enabled")
         try:

@@ -12,7 +12,8 @@ import structlog
 from proxy.control import epochs
 from proxy.control.actual import Actual
 from proxy.control.switching import Switching
-from proxy.errors import NotYetError, TurnoutError
+from proxy.errors import TurnoutError
+from proxy.kinds import Kinds
 from proxy.ports import MirrorControl, Sender
 
 log = structlog.get_logger("control")
@@ -21,16 +22,17 @@ AGAIN_S = 0.2
 LOOK_TIMEOUT_S = 2.0
 
 
-async def check_upstreams(sender: Sender, actual: Actual, names: tuple[str, str]) -> None:
-    """Before the listeners open: refuse upstreams that belong to another journal, or are plain. One that is away is not judged yet."""
+async def check_upstreams(sender: Sender, actual: Actual, names: tuple[str, str], kinds: Kinds) -> None:
+    """Before the listeners open: learn who is versioned, refuse upstreams of another journal. One that is away is not judged yet."""
     meta = actual.meta
     for name in names:
         try:
-            known = await epochs.look(sender, name, timeout_s=LOOK_TIMEOUT_S)
-        except NotYetError:
-            raise
+            known = await epochs.look(sender, name, kinds, timeout_s=LOOK_TIMEOUT_S)
         except TurnoutError as error:
             log.warning("upstream_away", upstream=name, error=str(error))
+            continue
+        if known is None:
+            log.warning("upstream_plain", upstream=name, next="docs/guarantees.md says what it gets")
             continue
         if known.journal not in (None, meta.journal_id):
             raise epochs.ForeignJournalError(
@@ -44,9 +46,10 @@ async def check_upstreams(sender: Sender, actual: Actual, names: tuple[str, str]
             )
 
 
-async def adopt(sender: Sender, actual: Actual, names: tuple[str, str]) -> None:
+async def adopt(sender: Sender, actual: Actual, names: tuple[str, str], kinds: Kinds) -> None:
     """``--adopt``: the highest epoch known + 1, the announced primary kept, everything a gap. Both upstreams must answer."""
-    known = {name: await epochs.look(sender, name, timeout_s=LOOK_TIMEOUT_S) for name in names}
+    looks = {name: await epochs.look(sender, name, kinds, timeout_s=LOOK_TIMEOUT_S) for name in names}
+    known = {name: answer for name, answer in looks.items() if answer is not None}
     primary = next((name for name, answer in known.items() if answer.role == "primary"), actual.meta.primary)
     epoch = max(actual.meta.burned, *(answer.epoch for answer in known.values())) + 1
     await actual.adopt(epoch, primary)
@@ -54,7 +57,7 @@ async def adopt(sender: Sender, actual: Actual, names: tuple[str, str]) -> None:
     for answer in known.values():
         for collection, value in answer.counters.items():
             counters[collection] = max(value, counters.get(collection, 0))
-    for name in sorted(names, key=lambda name: name != primary):
+    for name in sorted(known, key=lambda name: name != primary):
         await epochs.announce(
             sender,
             name,
@@ -68,7 +71,7 @@ async def adopt(sender: Sender, actual: Actual, names: tuple[str, str]) -> None:
 
 
 async def open_for_writes(
-    sender: Sender, actual: Actual, mirror: MirrorControl, switching: Switching
+    sender: Sender, actual: Actual, mirror: MirrorControl, switching: Switching, kinds: Kinds
 ) -> None:
     """Until the primary has taken the present epoch (the next one, if one was burned and never committed); then the fence opens."""
     meta = actual.meta
@@ -81,6 +84,7 @@ async def open_for_writes(
                 await epochs.ensure(
                     sender,
                     meta.primary,
+                    kinds,
                     epoch=meta.epoch,
                     role="primary",
                     journal_id=meta.journal_id,
@@ -103,12 +107,19 @@ async def open_for_writes(
             return
 
 
-async def ensure_secondary(sender: Sender, actual: Actual, upstream: str) -> bool:
+async def ensure_secondary(sender: Sender, actual: Actual, upstream: str, kinds: Kinds) -> bool:
     """Whether the upstream answers and knows the present epoch as secondary; tells it. TurnoutError says what stands against it."""
     meta = actual.meta
     if meta.burned > meta.epoch:
         return False
     await epochs.ensure(
-        sender, upstream, epoch=meta.epoch, role="secondary", journal_id=meta.journal_id, burned=meta.burned
+        sender,
+        upstream,
+        kinds,
+        epoch=meta.epoch,
+        role="secondary",
+        journal_id=meta.journal_id,
+        burned=meta.burned,
     )
+    await actual.remember_kinds(kinds.versioned)
     return True

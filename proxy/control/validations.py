@@ -10,7 +10,8 @@ import structlog
 
 from proxy.control.actual import Actual
 from proxy.control.switching import Passage, Switching
-from proxy.errors import RefusedError, TurnoutError
+from proxy.errors import NotYetError, RefusedError, TurnoutError
+from proxy.kinds import Kinds
 from proxy.ports import Clock, Validator
 from proxy.tls import Secure
 
@@ -60,7 +61,9 @@ class Validations:
         clear_gaps: Callable[[float], int],
         is_mirror_on: Callable[[], bool],
         token: str,
+        kinds: Kinds,
     ) -> None:
+        self._kinds = kinds
         self._actual = actual
         self._switching = switching
         self._validator = validator
@@ -93,6 +96,14 @@ class Validations:
         if self._task is not None and not self._task.done():
             raise RefusedError(
                 f"validation {self.runs[-1].id} is running", "wait for it: GET /api/v1/validations"
+            )
+        plain = [
+            name for name in (self._actual.meta.primary, self._secondary()) if self._kinds.is_plain(name)
+        ]
+        if plain:
+            raise NotYetError(
+                f"a validation of {' and '.join(plain)} is not yet built: a plain upstream cannot say what it holds",
+                "compare the two by hand; docs/guarantees.md says what a plain upstream gets",
             )
         number = self.runs[-1].id + 1 if self.runs else 1
         run = Run(number, self._clock.wall())

@@ -12,7 +12,7 @@ from itertools import count
 from proxy.forward import respond
 from proxy.forward.answering import Answering
 from proxy.forward.listener import LINGER_S, ClientConnection
-from proxy.forward.mirrored import HeldWrite, KeylessWrite, MirroredWrite
+from proxy.forward.mirrored import HeldWrite, MirroredWrite
 from proxy.forward.pipeline import Exchange
 from proxy.forward.pool import Pools
 from proxy.forward.sockets import TICK_S, Tick
@@ -185,8 +185,6 @@ class Forwarder:
         decision = decide(head, snapshot, self.dice)
         if decision.is_write and decision.route.is_mirrored and snapshot.mirror.enabled:
             place = place_of(decision.route, head.path)
-            if place.key is None and not (head.method == "POST" and place.is_collection):
-                return KeylessWrite(self, client, head, snapshot, decision)
             return MirroredWrite(self, client, head, snapshot, decision, place)
         return Exchange(self, client, head, snapshot, decision)
 

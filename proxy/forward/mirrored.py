@@ -21,6 +21,7 @@ from proxy.forward.respond import Problem
 from proxy.forward.upstream import UpstreamConnection
 from proxy.limits import KEPT_ANSWER_BYTES_MAX, KEPT_BODY_BYTES_MAX
 from proxy.model import Decision, MirrorAnswer, Place, PrimaryAnswer, Reason, Snapshot, WriteHead
+from proxy.routing.place import marks_of
 from proxy.wire import fields
 from proxy.wire.heads import made_head
 from proxy.wire.request import RequestHead
@@ -56,15 +57,6 @@ class HeldWrite(Exchange):
     def finish(self) -> None:
         self._cancel()
         super().finish()
-
-
-class KeylessWrite(Exchange):
-    """A write that should be mirrored and names no resource: refused, never accepted and ignored."""
-
-    __slots__ = ()
-
-    def begin(self) -> None:
-        self.answer_problem(respond.no_key(self.method, self.head.path))
 
 
 class MirroredWrite(Exchange):
@@ -114,7 +106,15 @@ class MirroredWrite(Exchange):
             for name, value in fields.pairs(self.head.fields.forward)
             if name.lower() not in _NOT_REPEATED
         )
-        write = WriteHead(self.method, self.head.target.decode("latin-1"), self._place, repeated)
+        route = self.decision.route
+        write = WriteHead(
+            self.method,
+            self.head.target.decode("latin-1"),
+            self._place,
+            repeated,
+            marks_of(route, self._place, self.method),
+            route.is_state,
+        )
         self.seq = self._mirror.intend(write, self._on_intent_durable)
 
     def _on_intent_durable(self, error: TurnoutError | None) -> None:

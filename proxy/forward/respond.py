@@ -84,16 +84,6 @@ def not_for_clients() -> Problem:
     return Problem(404, "not-found", "/_turnout is for the mirror and the tools, never for clients")
 
 
-def no_key(method: str, path: str) -> Problem:
-    """A write that is mirrored but names no resource (DESIGN section 5, "A write without a key")."""
-    return Problem(
-        501,
-        "not-yet",
-        f"{method} {path} is mirrored, but its path names no single resource: this version cannot carry such a write",
-        "give its route a `key` template, or say `mirror: false` for it in routing.yaml",
-    )
-
-
 def failed(upstream: str, kind: str, detail: str) -> Problem:
     """An upstream that gave no answer: 504 when it took too long, else 502."""
     if kind == "timeout":

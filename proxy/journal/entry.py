@@ -106,5 +106,11 @@ class Entry:
     """False: only a repair may settle it (too large, not JSON, base unknown, found after a crash)."""
     writes: int = 1
     """How many writes this entry stands for: more than one once its key was collapsed to a mark."""
+    marks: tuple[str, ...] = ()
+    """Prefixes that a write without a key (or with ``affects``) may have changed; once it is accepted they are repaired whole."""
+    must_repair: bool = False
+    """Never replayed, whatever is known of it: ``mode: state``, or it overlapped another write."""
+    can_learn_key: bool = False
+    """A POST to a collection: its answer may name the key."""
     kept_bytes: int = 0
     """What the journal keeps of its bodies; they may be absent here, and are read back when needed."""

@@ -13,14 +13,14 @@ ROWS_AT_ONCE_MAX = 64
 loop to get it back: a statement a row would wait once a row."""
 
 INSERT_INTENTS = (
-    "insert into entries (seq, method, target, headers, key, prefix, born, state) values ",
-    "(?,?,?,?,?,?,?,'intent')",
+    "insert into entries (seq, method, target, headers, key, prefix, born, marks, state) values ",
+    "(?,?,?,?,?,?,?,?,'intent')",
     "",
 )
 UPDATE_OUTCOMES = (
-    """update entries set key=v.column2, prefix=v.column3, state=v.column4, status=v.column5, version=v.column6, base=v.column7,
-    replayable=v.column8, writes=v.column9, request_body=v.column10, answer_body=v.column11 from (values """,
-    "(?,?,?,?,?,?,?,?,?,?,?)",
+    """update entries set key=v.column2, prefix=v.column3, marks=v.column4, state=v.column5, status=v.column6, version=v.column7,
+    base=v.column8, replayable=v.column9, writes=v.column10, request_body=v.column11, answer_body=v.column12 from (values """,
+    "(?,?,?,?,?,?,?,?,?,?,?,?)",
     ") as v where entries.seq=v.column1",
 )
 DELETE_ENTRIES = ("delete from entries where seq in (", "?", ")")
@@ -42,7 +42,16 @@ def execute_rows(
 
 def intent_row(entry: Entry) -> tuple[Any, ...]:
     headers = json.dumps(entry.headers)
-    return (entry.seq, entry.method, entry.target, headers, entry.key, entry.prefix, entry.born_wall_s)
+    return (
+        entry.seq,
+        entry.method,
+        entry.target,
+        headers,
+        entry.key,
+        entry.prefix,
+        entry.born_wall_s,
+        json.dumps(entry.marks),
+    )
 
 
 def outcome_row(entry: Entry) -> tuple[Any, ...]:
@@ -50,6 +59,7 @@ def outcome_row(entry: Entry) -> tuple[Any, ...]:
         entry.seq,
         entry.key,
         entry.prefix,
+        json.dumps(entry.marks),
         str(entry.state),
         entry.status,
         entry.version,

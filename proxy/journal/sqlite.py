@@ -22,9 +22,7 @@ import shutil
 import sqlite3
 import threading
 import time
-import uuid
 from collections.abc import Callable, Sequence
-from importlib import resources
 from pathlib import Path
 from typing import Any, TypeVar, cast
 
@@ -33,6 +31,7 @@ import structlog
 
 from proxy.errors import JournalError, JournalFullError, TurnoutError
 from proxy.journal.entry import Entry, EntryState
+from proxy.journal.formats import FORMAT, upgrade
 from proxy.journal.rows import (
     DELETE_ENTRIES,
     INSERT_INTENTS,
@@ -49,10 +48,6 @@ T = TypeVar("T")
 
 log = structlog.get_logger("journal")
 
-SCRIPTS = ("001_schema.sql", "002_operating.sql")
-"""Each leads to the next format; an older journal runs those that it lacks when it is opened."""
-
-FORMAT = len(SCRIPTS)
 SEQ_BLOCK = 10_000
 """Seqs are reserved on disk in blocks, so that none is given twice although settled rows are deleted."""
 
@@ -513,7 +508,7 @@ def _open(path: Path) -> sqlite3.Connection:
                 f"the journal {path} has format {version}, this version reads up to {FORMAT}",
                 "use the version that wrote it",
             )
-        _upgrade(db, version)
+        upgrade(db, version)
     except sqlite3.OperationalError as error:
         raise JournalError(
             f"the journal {path} cannot be opened: {error}", "look at the folder's rights and free space"
@@ -521,33 +516,6 @@ def _open(path: Path) -> sqlite3.Connection:
     except sqlite3.DatabaseError as error:
         raise _corrupt(path, error) from error
     return db
-
-
-def _upgrade(db: sqlite3.Connection, version: int) -> None:
-    """Run what a journal of that format lacks, each step whole or not at all. 0: a new file."""
-    scripts = resources.files("proxy.journal").joinpath("sql")
-    for number, name in enumerate(SCRIPTS[version:], version + 1):
-        script = scripts.joinpath(name).read_text()
-        first = _first_values() if number == 1 else ""
-        db.executescript(f"begin immediate; {script}; {first} pragma user_version={number}; commit;")
-
-
-def _first_values() -> str:
-    """The meta of a new journal, as SQL."""
-    values = {
-        "journal_id": uuid.uuid4().hex,
-        "seq_ceiling": "0",
-        "primary": "",
-        "first_primary": "",
-        "epoch": "0",
-        "burned": "0",
-        "validated": "0",
-        "versioned": "[]",
-        "totals": "{}",
-        "since": str(time.time()),
-    }
-    rows = ", ".join(f"('{name}', '{value}')" for name, value in values.items())
-    return f"insert into meta (name, value) values {rows};"  # noqa: S608 - constants, a uuid and a number
 
 
 def _recover(db: sqlite3.Connection) -> Recovered:
@@ -565,7 +533,7 @@ def _recover(db: sqlite3.Connection) -> Recovered:
         paused=msgspec.json.decode(raw["paused"], type=Pause) if raw["paused"] else None,
         returning=msgspec.json.decode(raw["returning"], type=Returning) if raw["returning"] else None,
     )
-    columns = "seq, method, target, headers, key, prefix, born, state, status, version, base, writes"
+    columns = "seq, method, target, headers, key, prefix, born, state, status, version, base, writes, marks"
     entries = [
         Entry(
             seq=row[0],
@@ -580,6 +548,7 @@ def _recover(db: sqlite3.Connection) -> Recovered:
             version=row[9],
             base=row[10],
             writes=row[11],
+            marks=tuple(json.loads(row[12])),
         )
         for row in db.execute(f"select {columns} from entries order by seq")  # noqa: S608 - a constant
     ]

@@ -119,8 +119,7 @@ class Gate:
 
     def intend(self, write: WriteHead, durable: Done) -> int:
         assert not self.is_fenced, "fence check and intent are one step"
-        seq = self._state.next_seq
-        self._state.next_seq = seq + 1
+        seq = self._state.take_seq()
         entry = Entry(
             seq=seq,
             method=write.method,
@@ -129,6 +128,9 @@ class Gate:
             key=write.place.key,
             prefix=write.place.prefix,
             born_wall_s=self._clock.wall(),
+            marks=write.marks,
+            must_repair=write.is_state,
+            can_learn_key=write.method == "POST" and write.place.is_collection,
         )
         self._lanes.intent(entry)
         self._not_durable[seq] = False
@@ -150,6 +152,8 @@ class Gate:
         return seq
 
     def headers_for(self, seq: int) -> bytes:
+        if not self._state.kinds.is_versioned(self._state.roles.primary):
+            return b""
         lowest_open = self._lanes.lowest_open()
         return b"Turnout-Request: %d; open=%d\r\n%b" % (
             seq,
@@ -159,6 +163,8 @@ class Gate:
 
     def write_headers(self) -> bytes:
         roles = self._state.roles
+        if not self._state.kinds.is_versioned(roles.primary):
+            return b""
         token = f"Turnout-Token: {roles.token}\r\n" if roles.token else ""
         return f"Turnout-Epoch: {roles.epoch} {roles.journal_id}\r\n{token}".encode("latin-1")
 
@@ -169,15 +175,21 @@ class Gate:
         entry.status = answer.status
         if version is not None:
             entry.version, entry.base = version.version, version.base
-        if entry.key is None:
+        if entry.key is None and entry.can_learn_key:
             place = Place(None, entry.prefix, is_collection=True)
             entry.key = key_of_answer(place, settle.header(answer.headers, "location"), answer.body)
-            if entry.key is None:
-                self._accepted_without_key(entry, durable)
-                return
-        entry.is_replayable = settle.is_replayable(entry, answer)
+            if entry.key is None and entry.marks:
+                self._lanes.add_mark(seq, entry.prefix)
+        is_replayable = settle.is_replayable(entry, answer, is_exact=self._state.is_exact)
+        if entry.key is None and not entry.marks and not is_replayable:
+            self._accepted_without_key(entry, durable)
+            return
+        entry.is_replayable = is_replayable
         if entry.is_replayable:
-            entry.request_body, entry.answer_body = answer.request_body, answer.body
+            entry.request_body = answer.request_body
+        if entry.is_replayable or settle.is_record(answer):
+            # What a repair from the journal needs, should the primary die (mirror/salvage.py).
+            entry.answer_body = answer.body
         state_after = _as_accepted(entry)
 
         def on_disk(error: TurnoutError | None) -> None:
@@ -263,13 +275,15 @@ class Gate:
     def _may_wait(self, seq: int) -> bool:
         lanes = self._lanes
         entry = lanes.entries.get(seq)
-        if entry is None or entry.key is None or not entry.is_replayable:
+        if entry is None or entry.key is None or not entry.is_replayable or entry.must_repair:
             return False
         if (
             not lanes.is_secondary_up
             or lanes.is_paused
             or self._state.lag_seconds(self._clock.wall()) > LAG_NOBODY_WAITS_S
         ):
+            return False
+        if lanes.is_waiting(entry):
             return False
         lane = lanes.lanes[entry.key]
         is_busy = lane.working is not None and not (

@@ -62,6 +62,7 @@ class MirrorHandle:
     def set_roles(self, primary: str, secondary: str, epoch: int, *, is_secondary_told: bool) -> None:
         old = self.state.roles
         self.state.roles = Roles(primary, secondary, epoch, old.journal_id, old.token)
+        self.state.follow_kinds()
         if is_secondary_told:
             self.replayer.secondary_is_back()
         else:
@@ -179,6 +180,9 @@ class MirrorHandle:
             "pending": pending,
             "in_flight": lanes.in_flight(),
             "in_doubt": lanes.in_doubt(),
+            "sweeping": sorted(
+                {prefix or "/" for one in lanes.sweeps.running.values() for prefix in one.entry.marks}
+            ),
             "dead": totals.get("dead", 0),
             "dead_letters": len(state.dead),
             "success_rate": 1.0 if due <= 0 else min(1.0, settled / due),

@@ -13,75 +13,35 @@ Rules, by the names that docs/mirror.md and the tests use:
 - **barrier**: an entry counts from its intent until it is settled.
 - **asked-until-durable**: a start asks the primary after each entry that it finds without an outcome, so the primary may forget
   none whose outcome or end is not on disk yet.
+
+Rules for writes without a key are in proxy/mirror/sweeps.py, those for plain upstreams in plain.py.
 """
 
 from __future__ import annotations
 
 from collections import deque
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
-from enum import StrEnum
 
 from proxy.journal.entry import BASE_UNKNOWN, Entry, EntryEvent, EntryState, after
 from proxy.limits import (
-    MIRROR_BACKOFF_S_MAX,
-    MIRROR_BACKOFF_S_MIN,
     MIRROR_LANES_AT_ONCE_MAX,
-    MIRROR_REPLAYS_PER_LANE_MAX,
 )
+from proxy.mirror.lane import (
+    Command,
+    Gap,
+    Lane,
+    List,
+    Repair,
+    Replay,
+    Settled,
+    Void,
+    backoff_s,
+    next_command,
+)
+from proxy.mirror.overlap import Overlaps
+from proxy.mirror.sweeps import Sweep, Sweeps, index, keys_at_begin, overlapping, unindex
 
-
-@dataclass(frozen=True, slots=True)
-class Void:
-    """Ask the primary what became of this entry; it is refused for good if nothing did."""
-
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Replay:
-    """Send the entry's request to the secondary, once."""
-
-    seq: int
-
-
-@dataclass(frozen=True, slots=True)
-class Repair:
-    """Make the secondary's key equal to the primary's present one; ``covers`` are settled by it."""
-
-    key: str
-    covers: tuple[int, ...]
-
-
-Command = Void | Replay | Repair
-
-
-class Settled(StrEnum):
-    """How an entry came to rest at the secondary (metric label ``result``)."""
-
-    REPLAYED = "replayed"
-    REPAIRED = "repaired"
-
-
-@dataclass(slots=True)
-class Lane:
-    """The unsettled entries of one key."""
-
-    key: str
-    entries: dict[int, Entry] = field(default_factory=dict[int, Entry])
-    working: Command | None = None
-    needs_repair: bool = False
-    is_dead: bool = False
-    failures: int = 0
-    not_before_s: float = 0.0
-
-    def accepted(self) -> list[Entry]:
-        return [entry for entry in self.entries.values() if entry.state is EntryState.ACCEPTED]
-
-
-def backoff_s(failures: int) -> float:
-    """The wait after so many failures in a row: doubled each time, at most MIRROR_BACKOFF_S_MAX."""
-    return min(MIRROR_BACKOFF_S_MIN * 2 ** min(failures - 1, 16), MIRROR_BACKOFF_S_MAX)
+__all__ = ["Command", "Gap", "Lane", "Lanes", "List", "Repair", "Replay", "Settled", "Void", "backoff_s"]
 
 
 class Lanes:
@@ -100,8 +60,9 @@ class Lanes:
         self._writes = 0
         self.is_paused = False
         """An operator's pause: entries are journaled, nothing is sent."""
+        self.is_halted = False
+        """The primary is dead, and what is unsettled is being settled without it: nothing is begun, not even a void."""
         self.is_secondary_up = True
-        self.is_primary_up = True
         self._lanes_at_once_max = lanes_at_once_max
         self._working = 0
         self._ready: deque[str] = deque()
@@ -112,6 +73,17 @@ class Lanes:
         """Entries in doubt that nobody asks after now, and when to."""
         self._voiding: set[int] = set()
         self._dead: dict[str, None] = {}
+        self.sweeps = Sweeps()
+        self._unnamed_ready: deque[int] = deque()
+        """Accepted POSTs without a key, to be replayed."""
+        self._gaps_ready: deque[int] = deque()
+        self._behind_marks: dict[str, None] = {}
+        """Lanes that wait for a mark to settle (younger-wait)."""
+        self.is_plain = False
+        """At least one upstream is plain: what is exact by version numbers elsewhere goes by overlap and time."""
+        self.late_s = 60.0
+        """How long a doubtful request may still arrive at a plain upstream (``limits.response_timeout``)."""
+        self._overlaps = Overlaps()
 
     # -- events of the hot path ------------------------------------------------------------------
 
@@ -121,19 +93,36 @@ class Lanes:
         self._writes += entry.writes
         self._open[entry.seq] = None
         self._asked[entry.seq] = None
-        self.by_prefix.setdefault(entry.prefix, {})[entry.seq] = None
-        if entry.key is not None:
-            self._lane(entry.key).entries[entry.seq] = entry
+        index(self.by_prefix, entry)
+        if entry.marks:
+            self.sweeps.marked[entry.seq] = entry
+        elif entry.key is not None:
+            lane = self._lane(entry.key)
+            if self.is_plain:
+                self._overlaps.begun(entry, lane, self._open)
+            lane.entries[entry.seq] = entry
+        elif not entry.can_learn_key:
+            self.sweeps.unnamed[entry.seq] = entry
+
+    def add_mark(self, seq: int, prefix: str) -> None:
+        """What the entry changed is not known more closely than by this prefix."""
+        entry = self.entries[seq]
+        if prefix not in entry.marks:
+            entry.marks = (*entry.marks, prefix)
+            index(self.by_prefix, entry)
+        self.sweeps.unnamed.pop(seq, None)
+        self.sweeps.marked[seq] = entry
+        self.sweeps.marked = dict(sorted(self.sweeps.marked.items()))
 
     def accepted(self, seq: int) -> None:
-        """The outcome is durable; ``entry`` already holds key, version, base and bodies."""
+        """The outcome is durable; ``entry`` already holds key, marks, version, base and bodies."""
         entry = self.entries[seq]
         entry.state = after(entry.state, EntryEvent.ACCEPTED)
         del self._open[seq]
         self._asked.pop(seq, None)
         entry.kept_bytes = len(entry.request_body or b"") + len(entry.answer_body or b"")
         self.body_bytes += entry.kept_bytes
-        self._to_lane(entry)
+        self._place(entry)
 
     def ended(self, seq: int, event: EntryEvent) -> None:
         """Rejected, or never sent: it changes nothing anywhere."""
@@ -158,7 +147,18 @@ class Lanes:
         else:
             del self._open[entry.seq]
             del self._asked[entry.seq]
-            self._to_lane(entry)
+            self._place(entry)
+        # What the process before had sent may still arrive.
+        if entry.key is not None and entry.key in self.lanes:
+            self.doubtful_at(entry.key, now_s)
+        if entry.seq in self.sweeps.running:
+            self.sweeps.running[entry.seq].look_from_s = now_s + self.late_s
+
+    def doubtful_at(self, key: str, now_s: float) -> None:
+        """A request that may have changed the key at a plain upstream had no answer: it may still arrive (late-look)."""
+        lane = self.lanes.get(key)
+        if lane is not None:
+            lane.look_from_s = max(lane.look_from_s, now_s + self.late_s)
 
     # -- events of the driver --------------------------------------------------------------------
 
@@ -170,11 +170,22 @@ class Lanes:
         self._open.pop(seq, None)
         self._asked.pop(seq, None)
         if entry.key is None:
-            entry.key = key
+            entry.key = key or None
         entry.version = version
         entry.base = BASE_UNKNOWN
         entry.is_replayable = False
-        self._to_lane(entry)
+        self._place(entry)
+
+    def presumed_done(self, seq: int, now_s: float) -> None:
+        """A plain primary cannot say what became of it: a key is repaired, a POST marks its collection (presumed-done)."""
+        entry = self.entries[seq]
+        if entry.key is None and entry.prefix not in entry.marks:
+            self.add_mark(seq, entry.prefix)
+        self.voided_done(seq, entry.key or "", None)
+        if entry.key is not None:
+            self.doubtful_at(entry.key, now_s)
+        if seq in self.sweeps.running:
+            self.sweeps.running[seq].look_from_s = now_s + self.late_s
 
     def voided_never(self, seq: int) -> None:
         """The primary never did, and never will."""
@@ -196,7 +207,13 @@ class Lanes:
     def replayed(self, seq: int, *, is_equal: bool) -> list[Entry]:
         """What came of a replay; returns the entries that are settled by it."""
         entry = self.entries[seq]
-        assert entry.key is not None
+        if entry.key is None:
+            self._working -= 1
+            if is_equal:
+                self._settle(entry)
+                return [entry]
+            self._gaps_ready.append(seq)
+            return []
         lane = self._finish(entry.key)
         if not is_equal:
             entry.is_replayable = False
@@ -215,23 +232,61 @@ class Lanes:
         settled = [lane.entries[seq] for seq in covers]
         for entry in settled:
             self._settle(entry)
+        served, lane.sweeping = lane.sweeping, set()
         self._offer(lane)
-        return settled
+        return settled + self._swept(key, served)
 
     def repair_failed(self, key: str, now_s: float) -> None:
         """Either upstream did not answer: again, later."""
-        lane = self._finish(key)
-        lane.needs_repair = True
+        lane = self._unserved(key)
         lane.failures += 1
         lane.not_before_s = now_s + backoff_s(lane.failures)
         self._offer(lane)
 
-    def dead(self, key: str) -> None:
-        """The secondary refuses the key's repair for good; only a person can go on."""
-        lane = self._finish(key)
-        lane.needs_repair = True
+    def repair_waits(self, key: str) -> None:
+        """Both are equal, and a doubtful request may still arrive: look again when it cannot any more (late-look)."""
+        lane = self._unserved(key)
+        lane.failures = 0
+        lane.not_before_s = lane.look_from_s
+        self._offer(lane)
+
+    def dead(self, key: str) -> list[Entry]:
+        """The secondary refuses the key's repair for good; only a person can go on. Returns the marks that waited for nothing else.
+
+        The lane has an entry that outlives this process (the driver makes one where a mark alone asked for the repair).
+        """
+        lane = self._unserved(key)
+        assert lane.entries, f"{key}: a dead letter is durable by its entries"
         lane.is_dead = True
         self._dead[key] = None
+        served, lane.swept_by = lane.swept_by, set()
+        return self._swept(key, served)
+
+    def listed(self, seq: int, keys: Iterable[str]) -> list[Entry]:
+        """Every key under the entry's marks, as both upstreams list them; returns the entry if that is all."""
+        sweep = self.sweeps.running[seq]
+        sweep.is_listing, sweep.is_listed = False, True
+        for key in keys:
+            if key not in sweep.under_way:
+                sweep.todo[key] = None
+        return self._feed(sweep)
+
+    def list_failed(self, seq: int, now_s: float) -> None:
+        """An upstream did not answer: again, later."""
+        sweep = self.sweeps.running[seq]
+        sweep.is_listing = False
+        sweep.failures += 1
+        sweep.not_before_s = now_s + backoff_s(sweep.failures)
+
+    def needs_gap(self, seq: int) -> None:
+        """What lies under its marks cannot be listed (unlistable-gap), or the mark could not be written yet."""
+        self._gaps_ready.append(seq)
+
+    def gapped(self, seq: int) -> list[Entry]:
+        """Its gap marks are durable: a validation takes its place."""
+        entry = self.entries[seq]
+        self._settle(entry)
+        return [entry]
 
     def bury(self, key: str) -> None:
         """A start finds a key that was dead before."""
@@ -262,53 +317,72 @@ class Lanes:
             self._settle(entry)
         return gone
 
+    def give_up_all(self) -> list[int]:
+        """The roles have changed without the primary: every entry ends, settled from the journal or named; returns their seqs."""
+        assert self.is_still(), "nothing is under way"
+        seqs = list(self.entries)
+        for seq in seqs:
+            entry = self.entries[seq]
+            entry.state = after(entry.state, EntryEvent.GIVEN_UP)
+            self.body_bytes -= entry.kept_bytes
+            self._forget(entry)
+        for waiting in (self._asked, self._doubts, self._dead, self._delayed, self._waiting):
+            waiting.clear()
+        self._ready.clear()
+        return seqs
+
     def secondary_up(self) -> None:
         """Its health has returned: waits are over at once."""
         self.is_secondary_up = True
-        self._wake()
-
-    def primary_up(self) -> None:
-        self.is_primary_up = True
-        self._doubts = dict.fromkeys(self._doubts, 0.0)
         self._wake()
 
     # -- commands --------------------------------------------------------------------------------
 
     def commands(self, now_s: float) -> Iterator[Command]:
         """What to begin now. Each command is reported back by exactly one event."""
+        if self.is_halted:
+            return
         for seq in [seq for seq, at_s in self._doubts.items() if at_s <= now_s]:
             del self._doubts[seq]
             self._voiding.add(seq)
             yield Void(seq)
+        while self._gaps_ready:
+            entry = self.entries[self._gaps_ready.popleft()]
+            yield Gap(entry.seq, entry.marks or (entry.prefix,))
         if self.is_paused or not self.is_secondary_up:
             return
         for key in [key for key, at_s in self._delayed.items() if at_s <= now_s]:
             del self._delayed[key]
             if key in self.lanes:
                 self._offer(self.lanes[key])
+        yield from self._mark_commands(now_s)
         while self._ready and self._working < self._lanes_at_once_max:
             key = self._ready.popleft()
             self._waiting.pop(key, None)
             lane = self.lanes.get(key)
-            if lane is None or lane.working is not None or lane.is_dead:
+            if lane is None or lane.working is not None or lane.is_dead:  # one-at-a-time, dead-waits
                 continue
             if lane.not_before_s > now_s:
                 self._delayed[key] = lane.not_before_s
                 continue
             command = next_command(lane)
-            if command is None:
+            if command is None or self._must_wait(lane, command):
                 continue
             lane.working = command
             if isinstance(command, Repair):
                 lane.needs_repair = False
+                lane.sweeping, lane.swept_by = lane.swept_by, set()
             self._working += 1
             yield command
 
     def next_at_s(self) -> float | None:
         """When `commands` will have something that it has not now; None: only after an event."""
+        if self.is_halted:
+            return None
         times = list(self._doubts.values())
         if not self.is_paused and self.is_secondary_up:
             times.extend(self._delayed.values())
+            times.extend(self.sweeps.next_at_s(is_plain=self.is_plain))
         return min(times, default=None)
 
     # -- questions -------------------------------------------------------------------------------
@@ -338,12 +412,20 @@ class Lanes:
     def dead_lanes(self) -> list[Lane]:
         return [self.lanes[key] for key in self._dead]
 
+    def is_still(self) -> bool:
+        """No command is under way."""
+        return not self._working and not self._voiding
+
     def is_idle(self) -> bool:
-        """Drained: nothing unsettled but dead keys."""
-        return self.unsettled_writes() == 0
+        return self.unsettled_writes() == 0  # drained: nothing unsettled but dead keys
 
     def is_key_settled(self, key: str) -> bool:
-        return key not in self.lanes
+        """For a reader: nothing of the key's own is under way, and no mark lies over it (barrier)."""
+        return key not in self.lanes and next(self.sweeps.covering(key), None) is None
+
+    def is_waiting(self, entry: Entry) -> bool:
+        """Whether it may not begin yet, for an older mark lies over it."""
+        return entry.key is not None and self.sweeps.is_waiting(entry.key, entry.seq)
 
     def unsettled_seqs(self, key: str | None, prefixes: list[str] | None) -> Iterator[int]:
         """Seqs of one key, or of all entries under the given prefixes."""
@@ -351,24 +433,16 @@ class Lanes:
             lane = self.lanes.get(key)
             if lane is not None:
                 yield from lane.entries
+            yield from self.sweeps.covering(key)
             return
         for prefix in self.by_prefix if prefixes is None else prefixes:
             yield from self.by_prefix.get(prefix, ())
 
-    def collapsible(self, key: str) -> list[Entry]:
-        """The lane's accepted entries that wait, oldest first, if there are several: they may become one mark."""
-        lane = self.lanes.get(key)
-        if lane is None:
-            return []
-        busy = set(lane.working.covers) if isinstance(lane.working, Repair) else set[int]()
-        if isinstance(lane.working, Replay):
-            busy.add(lane.working.seq)
-        return [entry for entry in lane.accepted() if entry.seq not in busy]
-
     def collapse(self, key: str) -> tuple[Entry, list[Entry]] | None:
         """Make the waiting entries of a key one mark: (the entry that stands for all, those that go). None: nothing to gain."""
-        waiting = self.collapsible(key)
-        if not waiting or (len(waiting) == 1 and waiting[0].kept_bytes == 0):
+        lane = self.lanes.get(key)
+        waiting = [] if lane is None else lane.waiting()
+        if lane is None or not waiting or (len(waiting) == 1 and waiting[0].kept_bytes == 0):
             return None
         mark, gone = waiting[-1], waiting[:-1]
         self.body_bytes -= mark.kept_bytes
@@ -380,7 +454,6 @@ class Lanes:
             self._writes += entry.writes
             mark.born_wall_s = min(mark.born_wall_s, entry.born_wall_s)
             self._settle(entry)
-        lane = self.lanes[key]
         lane.needs_repair = True
         return mark, gone
 
@@ -391,20 +464,101 @@ class Lanes:
         return lane is not None and lane.is_dead and entry.state is EntryState.ACCEPTED
 
     def _lane(self, key: str) -> Lane:
-        lane = self.lanes.get(key)
-        if lane is None:
-            lane = self.lanes[key] = Lane(key)
-        return lane
+        if key not in self.lanes:
+            self.lanes[key] = Lane(key)
+        return self.lanes[key]
+
+    def _place(self, entry: Entry) -> None:
+        """Where an accepted entry goes on: its key's lane, a sweep, a replay without a lane, or a gap mark."""
+        if entry.marks:
+            self._begin_sweep(entry)
+        elif entry.key is not None:
+            self._to_lane(entry)
+        elif entry.is_replayable:
+            self.sweeps.unnamed[entry.seq] = entry
+            self._unnamed_ready.append(entry.seq)
+        else:
+            self.sweeps.unnamed[entry.seq] = entry
+            self._gaps_ready.append(entry.seq)
 
     def _to_lane(self, entry: Entry) -> None:
-        assert entry.key is not None, "an accepted entry has a key"
+        assert entry.key is not None
         lane = self._lane(entry.key)
+        if self.is_plain and entry.seq not in lane.entries:
+            self._overlaps.learned(entry, lane, self._open)
         lane.entries[entry.seq] = entry
         self._offer(lane)
 
+    # -- marks -----------------------------------------------------------------------------------
+
+    def _begin_sweep(self, entry: Entry) -> None:
+        self.sweeps.marked[entry.seq] = entry
+        self.sweeps.running[entry.seq] = Sweep(entry)  # mark-sweeps
+        for other in overlapping(entry, self.entries, self._open):
+            other.must_repair = True  # overlap-repairs
+
+    def _mark_commands(self, now_s: float) -> Iterator[Command]:
+        for sweep in self.sweeps.to_list(now_s, is_plain=self.is_plain):
+            sweep.is_listing = True
+            for key in keys_at_begin(sweep.entry, self.entries, self.by_prefix):
+                sweep.todo[key] = None
+            self._feed(sweep)
+            yield List(sweep.entry.seq)
+        while self._unnamed_ready and self._working < self._lanes_at_once_max:
+            self._working += 1
+            yield Replay(self._unnamed_ready.popleft())
+
+    def _feed(self, sweep: Sweep) -> list[Entry]:
+        """Let the next keys of a sweep be repaired; the entry, if nothing is left."""
+        while True:
+            skipped = False
+            for key in sweep.take():
+                lane = self._lane(key)
+                if lane.is_dead:
+                    sweep.under_way.discard(key)  # a person's; its repair brings this write too (dead-waits)
+                    skipped = True
+                    continue
+                lane.swept_by.add(sweep.entry.seq)
+                lane.look_from_s = max(lane.look_from_s, sweep.look_from_s)
+                self._offer(lane)
+            if not skipped:
+                break
+        if not sweep.is_done:
+            return []
+        self._settle(sweep.entry)
+        return [sweep.entry]
+
+    def _swept(self, key: str, marks: set[int]) -> list[Entry]:
+        """A key of these marks is done."""
+        settled: list[Entry] = []
+        for seq in sorted(marks):
+            sweep = self.sweeps.running.get(seq)
+            if sweep is not None:
+                sweep.under_way.discard(key)
+                settled += self._feed(sweep)
+        return settled
+
+    def _unserved(self, key: str) -> Lane:
+        """The repair did not come to its end: its marks wait for another."""
+        lane = self._finish(key)
+        lane.needs_repair = True
+        lane.swept_by |= lane.sweeping
+        lane.sweeping = set()
+        return lane
+
+    def _must_wait(self, lane: Lane, command: Repair | Replay) -> bool:
+        """younger-wait; a repair that a mark itself asks for does not wait for it."""
+        if not self.sweeps.marked or lane.swept_by:
+            return False
+        oldest = min(command.covers) if isinstance(command, Repair) else command.seq
+        if not self.sweeps.is_waiting(lane.key, oldest):
+            return False
+        self._behind_marks[lane.key] = None
+        return True
+
     def _offer(self, lane: Lane) -> None:
         """Put the lane in line if it may begin something."""
-        if not lane.entries:
+        if not lane.entries and not lane.swept_by:
             if lane.working is None:
                 self.lanes.pop(lane.key, None)
             return
@@ -428,16 +582,31 @@ class Lanes:
         del self.entries[entry.seq]
         self._writes -= entry.writes
         self._open.pop(entry.seq, None)
-        under = self.by_prefix[entry.prefix]
-        del under[entry.seq]
-        if not under:
-            del self.by_prefix[entry.prefix]
+        unindex(self.by_prefix, entry)
+        if entry.seq in self.sweeps.marked:
+            self._unmark(entry)
+            return
+        self.sweeps.unnamed.pop(entry.seq, None)
         if entry.key is not None:
             lane = self.lanes.get(entry.key)
             if lane is not None:
                 lane.entries.pop(entry.seq, None)
-                if not lane.entries and lane.working is None:
+                if lane.is_empty:
                     del self.lanes[entry.key]
+
+    def _unmark(self, entry: Entry) -> None:
+        """It is over: what waited for it may go on."""
+        sweep = self.sweeps.running.get(entry.seq)
+        self.sweeps.forget(entry.seq)
+        for key in sweep.under_way if sweep is not None else ():
+            self.lanes[key].swept_by.discard(entry.seq)
+            if self.lanes[key].is_empty:
+                del self.lanes[key]
+        waiting, self._behind_marks = self._behind_marks, {}
+        for key in waiting:
+            lane = self.lanes.get(key)
+            if lane is not None:
+                self._offer(lane)
 
     def _wake(self) -> None:
         for key in list(self._delayed):
@@ -449,19 +618,6 @@ class Lanes:
         self._delayed.clear()
         for lane in self.lanes.values():
             lane.not_before_s = 0.0
-
-
-def next_command(lane: Lane) -> Command | None:
-    """What a free, living lane does next (version-order, replay-once, repair-covers)."""
-    accepted = lane.accepted()
-    if not accepted:
-        return None
-    first = min(accepted, key=_order)
-    if lane.needs_repair or len(accepted) > MIRROR_REPLAYS_PER_LANE_MAX or not first.is_replayable:
-        return Repair(lane.key, tuple(entry.seq for entry in accepted))
-    return Replay(first.seq)
-
-
-def _order(entry: Entry) -> tuple[int, int]:
-    """By the primary's version where it gave one, else by seq."""
-    return (entry.version if entry.version is not None else 0, entry.seq)
+        for sweep in self.sweeps.running.values():
+            sweep.not_before_s = 0.0
+            sweep.failures = 0

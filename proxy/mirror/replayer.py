@@ -9,7 +9,6 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import astuple, replace
-from urllib.parse import quote
 
 import structlog
 
@@ -17,19 +16,24 @@ from proxy.errors import TurnoutError, UpstreamError
 from proxy.failpoints import hit
 from proxy.journal.entry import BASE_UNKNOWN, Entry, EntryState
 from proxy.journal.store import DeadLetter, JournalStore
-from proxy.limits import DEAD_ANSWER_BYTES_MAX, MIRROR_REQUEST_TIMEOUT_S
+from proxy.limits import DEAD_ANSWER_BYTES_MAX, MIRROR_BACKOFF_S_MAX, MIRROR_REQUEST_TIMEOUT_S
 from proxy.mirror import settle
 from proxy.mirror.gate import Gate
-from proxy.mirror.lanes import Command, Repair, Replay, Settled, Void, backoff_s
+from proxy.mirror.lanes import Command, Gap, List, Repair, Replay, Settled, Void, backoff_s
+from proxy.mirror.plain import PlainRepair
 from proxy.mirror.settle import Verdict
 from proxy.mirror.state import MirrorState
+from proxy.mirror.unkeyed import Unkeyed
 from proxy.model import MirrorAnswer, Reply
 from proxy.ports import Clock, Sender
 from proxy.protocol import (
+    MIRROR,
+    VERSION,
     VOID_PATH,
     parse_read_version,
     parse_stale,
     parse_void,
+    path_of,
     repair_version,
     replay_version,
 )
@@ -38,11 +42,6 @@ log = structlog.get_logger("mirror")
 
 EnsureAnnounced = Callable[[str], Awaitable[bool]]
 """Whether that upstream answers and knows the present epoch, telling it if it does not."""
-
-
-def path_of(key: str) -> str:
-    """The request target of a key: each segment percent-encoded."""
-    return quote(key, safe="/-._~!$&'()*+,;=:@")
 
 
 class Replayer:
@@ -55,6 +54,8 @@ class Replayer:
         self._sender = sender
         self._clock = clock
         self._loop = asyncio.get_running_loop()
+        self._unkeyed = Unkeyed(state, journal, sender, clock)
+        self._plain = PlainRepair(state, sender, clock)
         self.gate: Gate | None = None
         self.ensure_announced: EnsureAnnounced = _always
         self._is_running = False
@@ -127,6 +128,11 @@ class Replayer:
                     await self._replay(seq)
                 case Repair(key, covers):
                     await self._repair(key, covers)
+                case List(seq):
+                    self._settle(await self._unkeyed.list_(seq), Settled.REPAIRED)
+                case Gap(seq, prefixes):
+                    assert self.gate is not None
+                    self._settle(await self._unkeyed.gap(seq, prefixes, self.gate.mark_gap), None)
         except asyncio.CancelledError:
             raise
         except Exception:
@@ -144,11 +150,25 @@ class Replayer:
                 self._lanes.replayed(seq, is_equal=False)
             case Repair(key, _):
                 self._lanes.repair_failed(key, now_s)
+            case List(seq):
+                self._lanes.list_failed(seq, now_s)
+            case Gap(seq, _):
+                self._loop.call_later(MIRROR_BACKOFF_S_MAX, self._gap_again, seq)
+
+    def _gap_again(self, seq: int) -> None:
+        self._lanes.needs_gap(seq)
+        self.wake()
 
     # -- in doubt ----------------------------------------------------------------------------------
 
     async def _void(self, seq: int) -> None:
         roles = self._state.roles
+        if not self._state.kinds.is_known(roles.primary):
+            self._lanes.void_failed(seq, self._clock.now(), 1)
+            return
+        if not self._state.kinds.is_versioned(roles.primary):
+            self._unkeyed.presume(seq)
+            return
         try:
             reply = await self._sender.send(
                 roles.primary,
@@ -175,7 +195,7 @@ class Replayer:
             self._settle([entry], None)
             return
         row = replace(
-            entry, key=entry.key or answer.key, version=answer.version, base=BASE_UNKNOWN, state=EntryState.ACCEPTED,
+            entry, key=entry.key or answer.key or None, version=answer.version, base=BASE_UNKNOWN, state=EntryState.ACCEPTED,
             is_replayable=False,
         )  # fmt: skip
 
@@ -205,6 +225,8 @@ class Replayer:
         hit("replay-sent")
         answer = await self._send_replay(entry)
         hit("replay-answered")
+        if answer is None and entry.key is not None and self._lanes.is_plain:
+            self._lanes.doubtful_at(entry.key, self._clock.now())
         settled = self._lanes.replayed(seq, is_equal=answer is not None)
         if self.gate is not None:
             self.gate.replayed(seq, answer)
@@ -216,14 +238,19 @@ class Replayer:
             entry.request_body, entry.answer_body = await self._journal.bodies(entry.seq)
         settings, roles = self._state.settings, self._state.roles
         body = settle.replay_body(entry, settings.carry)
-        if body is None or entry.version is None:
+        if body is None:
             return None
+        is_exact = self._state.is_exact
         headers = settle.replay_headers(entry, settings.credentials)
-        headers += [
-            roles.epoch_header,
-            ("Turnout-Mirror", "replay"),
-            ("Turnout-Version", replay_version(entry.version, entry.base)),
-        ]
+        if self._state.kinds.is_versioned(roles.secondary):
+            headers.append(roles.epoch_header)
+        if is_exact:
+            if entry.version is None or entry.base == BASE_UNKNOWN:
+                return None
+            headers.append((VERSION, replay_version(entry.version, entry.base)))
+        if is_exact or not self._state.kinds.is_versioned(roles.secondary):
+            # A versioned secondary takes the header with numbers only; without them it is a client's write there (protocol W3).
+            headers.append((MIRROR, "replay"))
         try:
             reply = await self._sender.send(
                 roles.secondary, entry.method, entry.target, headers, body, timeout_s=MIRROR_REQUEST_TIMEOUT_S
@@ -231,7 +258,16 @@ class Replayer:
         except UpstreamError as error:
             self._away(str(error))
             return None
-        if settle.is_equal(entry.status, entry.answer_body or b"", reply.status, reply.body, settings.ignore):
+        if not is_exact:
+            await self._unkeyed.mend_stray(entry, reply)
+        if settle.is_equal(
+            entry.status,
+            entry.answer_body or b"",
+            reply.status,
+            reply.body,
+            settings.ignore,
+            is_exact=is_exact,
+        ):
             self._away_failures = 0
             return MirrorAnswer(reply.status, reply.headers, reply.body)
         self._judge_away(reply)
@@ -247,7 +283,11 @@ class Replayer:
     # -- repair ------------------------------------------------------------------------------------
 
     async def _repair(self, key: str, covers: tuple[int, ...]) -> None:
-        verdict, detail, reply = await self._send_repair(key)
+        if self._state.is_exact:
+            verdict, detail, reply = await self._send_repair(key)
+        else:
+            came = await self._plain.run(key)
+            verdict, detail, reply = came.verdict, came.detail, came.reply
         hit("repair-answered")
         now_s = self._clock.now()
         match verdict:
@@ -259,9 +299,15 @@ class Replayer:
                         lambda db: db.execute("delete from dead where key=?", (key,))
                     )
             case Verdict.DEAD:
-                self._lanes.dead(key)
+                if not self._lanes.lanes[key].accepted():
+                    await self._unkeyed.stand_in(key)
+                freed = self._lanes.dead(key)
                 self._look_idle(0)
                 await self._bury(key, detail, reply)
+                self._settle(freed, Settled.REPAIRED)
+            case Verdict.WAIT:
+                self._away_failures = 0
+                self._lanes.repair_waits(key)
             case Verdict.AWAY:
                 self._lanes.repair_failed(key, now_s)
                 self._away(detail)

@@ -2,13 +2,16 @@
 
 Rules, by name: **replay-verbatim** (the client's bytes, with the carried fields spliced in),
 **replay-undecided** (preconditions were decided at the primary and are not sent), **equal** (same status class, same
-body but for ignored fields), **judge** (what an answer of the secondary says about the key, or about the secondary).
+body but for ignored fields), **equal-value** (the same, as JSON values, where an upstream is plain), **judge** (what an answer of the secondary says about the key, or about the secondary).
 """
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterable, Sequence
+from decimal import Decimal
 from enum import StrEnum
+from typing import cast
 
 import msgspec
 
@@ -75,13 +78,28 @@ def splice(body: bytes, fields: dict[str, bytes]) -> bytes | None:
     return body[:end] + (b"," if members else b"") + tail + body[end:]
 
 
-def is_replayable(entry: Entry, answer: PrimaryAnswer) -> bool:
-    """Whether the entry may be replayed at a versioned secondary: its request and answer are kept whole, and the primary named version and base."""
+def is_replayable(entry: Entry, answer: PrimaryAnswer, *, is_exact: bool = True) -> bool:
+    """Whether the entry may be replayed: its request and answer are kept whole, and nothing but one key is meant.
+
+    ``is_exact``: between versioned upstreams the primary must have named version and base. Else a POST's answer must show
+    the record's ``id``, or the secondary would choose another one; a POST that names no key at all is replayed as it is.
+    """
+    if entry.marks or entry.must_repair:
+        return False
     if answer.request_body is None or answer.body is None or not 200 <= answer.status < 300:
         return False
-    if entry.version is None or entry.base == BASE_UNKNOWN:
+    if answer.request_body and not is_json(entry.headers):
         return False
-    return not answer.request_body or is_json(entry.headers)
+    if is_exact:
+        return entry.key is not None and entry.version is not None and entry.base != BASE_UNKNOWN
+    if entry.key is None:
+        return not entry.can_learn_key
+    return not entry.can_learn_key or "id" in carried(answer.body, ("id",))
+
+
+def is_record(answer: PrimaryAnswer) -> bool:
+    """Whether an accepted answer may show the record as the primary has it now."""
+    return answer.body is not None and 200 <= answer.status < 300 and is_json(answer.headers)
 
 
 def replay_headers(entry: Entry, credentials: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
@@ -107,10 +125,20 @@ def replay_body(entry: Entry, carry: Sequence[str]) -> bytes | None:
     return splice(entry.request_body, carried(entry.answer_body, carry))
 
 
-def is_equal(status: int, body: bytes, other_status: int, other_body: bytes, ignore: frozenset[str]) -> bool:
+def is_equal(
+    status: int,
+    body: bytes,
+    other_status: int,
+    other_body: bytes,
+    ignore: frozenset[str],
+    *,
+    is_exact: bool = True,
+) -> bool:
     """Same status class, and bodies equal byte for byte, or as JSON objects but for the ignored top-level fields (equal)."""
     if status // 100 != other_status // 100:
         return False
+    if not is_exact:
+        return is_same_value(body, other_body, ignore)
     if body == other_body:
         return True
     if not ignore:
@@ -124,6 +152,51 @@ def is_equal(status: int, body: bytes, other_status: int, other_body: bytes, ign
     }
 
 
+def is_same_value(left: bytes, right: bytes, ignore: frozenset[str]) -> bool:
+    """Equal between servers that write JSON in their own ways (equal-value): the same value, but for the ignored top-level fields.
+
+    What is no JSON is compared by its bytes. Numbers are equal when they are, whatever their form; true is not 1.
+    """
+    if left == right:
+        return True
+    try:
+        one, other = _value(left), _value(right)
+    except (ValueError, RecursionError):
+        return False
+    return _is_same(_without(one, ignore), _without(other, ignore))
+
+
+def _value(body: bytes) -> object:
+    return json.loads(body, parse_float=Decimal)
+
+
+def _without(value: object, ignore: frozenset[str]) -> object:
+    if not isinstance(value, dict):
+        return value
+    return {name: one for name, one in cast("dict[str, object]", value).items() if name not in ignore}
+
+
+def _is_same(one: object, other: object) -> bool:
+    if isinstance(one, bool) or isinstance(other, bool):
+        return one is other
+    if isinstance(one, dict) and isinstance(other, dict):
+        ours, theirs = cast("dict[str, object]", one), cast("dict[str, object]", other)
+        return ours.keys() == theirs.keys() and all(_is_same(ours[name], theirs[name]) for name in ours)
+    if isinstance(one, list) and isinstance(other, list):
+        left, right = cast("list[object]", one), cast("list[object]", other)
+        return len(left) == len(right) and all(map(_is_same, left, right))
+    return one == other
+
+
+def record_id(body: bytes) -> str | None:
+    """The ``id`` of a JSON object, as a path names it."""
+    try:
+        raw = _OBJECT.decode(body).get("id")
+        return None if raw is None else str(msgspec.json.decode(raw, type=int | str))
+    except msgspec.MsgspecError:
+        return None
+
+
 class Verdict(StrEnum):
     """What a secondary's answer to a repair says."""
 
@@ -132,6 +205,8 @@ class Verdict(StrEnum):
     """It refuses this key for good."""
     AGAIN = "again"
     """This key, later."""
+    WAIT = "wait"
+    """Both are equal, and what was sent before may still arrive: look again later (late-look)."""
     AWAY = "away"
     """The secondary itself cannot take writes now: wait for it, whatever the key."""
 
@@ -140,7 +215,7 @@ AWAY_CODES = frozenset({"stale-epoch", "mirror-token", "read-only"})
 
 
 def judge_repair(status: int, code: str | None) -> Verdict:
-    """By status and the problem's ``code``. A 4xx is final only if it speaks of the key: a wrong token or epoch stops them all."""
+    """By status and the problem's ``code`` (judge). A 4xx is final only if it speaks of the key: a wrong token or epoch stops them all."""
     if 200 <= status < 300:
         return Verdict.SETTLED
     if status in (401, 403, 407) or code in AWAY_CODES or status in (502, 503, 504, 507):

@@ -6,6 +6,7 @@ from collections.abc import Callable
 from dataclasses import dataclass, field
 
 from proxy.journal.store import DeadLetter, GapMark, Recovered
+from proxy.kinds import Kinds
 from proxy.mirror.gaps import Gaps
 from proxy.mirror.lanes import Lanes
 from proxy.mirror.meter import Meter
@@ -43,10 +44,22 @@ class MirrorStats:
 class MirrorState:
     """One process's mirror. Both halves change it on the event loop, and nowhere else."""
 
-    def __init__(self, recovered: Recovered, settings: MirrorSettings, roles: Roles, now_s: float) -> None:
+    def __init__(
+        self,
+        recovered: Recovered,
+        settings: MirrorSettings,
+        roles: Roles,
+        now_s: float,
+        *,
+        kinds: Kinds | None = None,
+        late_s: float = 60.0,
+    ) -> None:
         self.settings = settings
         self.roles = roles
+        self.kinds = kinds or Kinds({roles.primary, roles.secondary})
+        self.kinds.on_change.append(self.follow_kinds)
         self.lanes = Lanes()
+        self.lanes.late_s = late_s
         self.gaps = Gaps(recovered.gaps)
         self.dead: dict[str, DeadLetter] = {letter.key: letter for letter in recovered.dead}
         self.stats = MirrorStats(recovered.meta.since_wall_s, dict(recovered.meta.totals))
@@ -57,11 +70,27 @@ class MirrorState:
         """Why the secondary is thought away; empty while it answers."""
         self.on_settled: list[Callable[[int], None]] = []
         """Called with each seq that is settled or ended."""
+        self.follow_kinds()
         self.lanes.is_paused = recovered.meta.paused is not None
         for entry in recovered.entries:
             self.lanes.recovered(entry, now_s)
         for key in self.dead:
             self.lanes.bury(key)
+
+    @property
+    def is_exact(self) -> bool:
+        """Both upstreams are versioned: order goes by the primary's numbers, whatever the network does."""
+        kinds, roles = self.kinds, self.roles
+        return kinds.is_versioned(roles.primary) and kinds.is_versioned(roles.secondary)
+
+    def follow_kinds(self) -> None:
+        """After an upstream has shown what it is, or roles have changed."""
+        self.lanes.is_plain = not self.is_exact
+
+    def take_seq(self) -> int:
+        seq = self.next_seq
+        self.next_seq = seq + 1
+        return seq
 
     def settled(self, seq: int) -> None:
         for callback in self.on_settled:

@@ -10,7 +10,7 @@ import msgspec
 from proxy.model import KeyTemplate, Place, Route
 from proxy.routing.paths import covers, decoded
 
-__all__ = ["covers", "key_of_answer", "place_of"]
+__all__ = ["covers", "key_of_answer", "marks_of", "place_of"]
 
 
 _PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
@@ -53,6 +53,24 @@ def _by_template(template: KeyTemplate, path: str) -> Place | None:
     if wanted[len(parts) - 1] is None and parts[-1] in template.singletons:
         return Place(path, path)
     return Place(None, path, is_collection=True)
+
+
+def marks_of(route: Route, place: Place, method: str) -> tuple[str, ...]:
+    """The prefixes that a write there marks (DESIGN section 5, "A write without a key"); () for one that names, or learns, one key.
+
+    With ``affects`` its own place counts only where a template names it: without one the route has said all that it changes.
+    """
+    is_placed = place.key is not None or place.is_collection
+    if route.affects:
+        own = (
+            ()
+            if place.key is not None or (place.is_collection and method == "POST") or not is_placed
+            else (place.prefix,)
+        )
+        return (*route.affects, *own)
+    if place.key is not None or method == "POST":
+        return ()
+    return (place.prefix,)
 
 
 def key_of_answer(place: Place, location: str | None, body: bytes | None) -> str | None:

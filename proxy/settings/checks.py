@@ -6,7 +6,7 @@ Works on what of the file has a good shape, so that one mistyped key hides no ot
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
 from proxy.model import Endpoint
@@ -113,7 +113,23 @@ def _route(parts: Parts, index: int, route: RouteShape, document: Document) -> I
     for method, count in Counter(route.methods or ()).items():
         if count > 1:
             yield _at(spot("methods"), f"`{method}` is given twice")
+    yield from _affects(route, spot)
     yield from _key(route, spot("key"), spot("singletons"))
+
+
+def _affects(route: RouteShape, spot: Callable[..., Spot]) -> Iterator[Fault]:
+    if not route.mirror:
+        for name in ("affects", "mode"):
+            if name in route.model_fields_set:
+                yield _at_key(
+                    spot(name), f"with `mirror: false` nothing is carried: `{name}` says nothing here"
+                )
+    for index, path in enumerate(route.affects or ()):
+        if "*" in path or "{" in path:
+            yield _at(
+                spot("affects", index),
+                f"`{path}`: write the prefix itself, such as `/api/orders`; all below it is meant",
+            )
 
 
 def _key(route: RouteShape, key: Spot, singletons: Spot) -> Iterator[Fault]:

@@ -51,7 +51,11 @@ def compile_snapshot(
             hint=f"an upstream keeps its name while it is in use: name one of them `{primary}` again",
         )
     canary = _canary(settings, shape.canary.enabled if canary_enabled is None else canary_enabled)
-    routes = [_route(route, index, canary, settings.document) for index, route in enumerate(shape.routes)]
+    is_state = shape.mirror.mode == "state"
+    routes = [
+        _route(route, index, canary, settings.document, is_state=is_state)
+        for index, route in enumerate(shape.routes)
+    ]
     default = Route(
         path="/*",
         prefix="",
@@ -62,6 +66,7 @@ def compile_snapshot(
         canary=canary,
         template=None,
         is_mirrored=True,
+        is_state=is_state,
     )
     return Snapshot(
         upstreams=(upstreams[0], upstreams[1]),
@@ -95,7 +100,7 @@ def _canary(settings: Settings, is_enabled: bool) -> Canary:
     )
 
 
-def _route(shape: RouteShape, index: int, canary: Canary, document: Document) -> Route:
+def _route(shape: RouteShape, index: int, canary: Canary, document: Document, *, is_state: bool) -> Route:
     path: Path = ("routes", index)
     is_exact = not shape.path.endswith("/*")
     return Route(
@@ -111,6 +116,8 @@ def _route(shape: RouteShape, index: int, canary: Canary, document: Document) ->
         template=_template(shape.key, shape.singletons) if shape.key else None,
         is_mirrored=shape.mirror,
         line=document.line(*path),
+        affects=tuple(dict.fromkeys(prefix.rstrip("/") for prefix in shape.affects or ())),
+        is_state=is_state if shape.mode is None else shape.mode == "state",
     )
 
 

@@ -95,14 +95,12 @@ def _wrong(detail: ErrorDetails, name: str) -> str:
                 else "the file is a mapping: `version: 1` and so on"
             )
         case "literal_error":
-            return _not_literal(subject, given, str(context.get("expected", "")), name)
+            return _not_literal(subject, given, str(context.get("expected", "")))
         case _:
             return f"{subject}: {detail['msg'].lower()}"
 
 
-def _not_literal(subject: str, given: object, expected: str, name: str) -> str:
-    if name == "mode" and given == "state":
-        return "not yet: `mode: state`: writes are replayed in this version"
+def _not_literal(subject: str, given: object, expected: str) -> str:
     words = expected.replace("'", "").replace(" or ", ", ").split(", ")
     if isinstance(given, str):
         return f"{subject} cannot be `{given}`{suggestion(given, words)}"

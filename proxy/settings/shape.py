@@ -164,7 +164,8 @@ class RouteShape(Shape):
     key: Template | None = None
     singletons: list[NonEmpty] = []
     mirror: bool = True
-    mode: Literal["replay"] = "replay"
+    mode: Literal["replay", "state"] | None = None
+    affects: Annotated[list[PathText], Field(min_length=1)] | None = None
 
 
 class CompareShape(Shape):
@@ -178,7 +179,7 @@ class MirrorShape(Shape):
 
     enabled: bool = _MIRROR.enabled
     writes: Literal["primary", "follow"] = "primary"
-    mode: Literal["replay"] = "replay"
+    mode: Literal["replay", "state"] = "replay"
     carry: list[NonEmpty] = list(_MIRROR.carry)
     answer_timeout: Annotated[float, Duration("0ms", "10s")] = _MIRROR.answer_timeout_s
     credentials: dict[Token, HeaderValue] = {}
@@ -224,6 +225,5 @@ class SettingsShape(Shape):
 NOT_YET = {
     "rollout": "rollouts come later; raise `canary.weight` by hand",
     "journal": "the journal has no settings in this version",
-    "affects": "writes that change other resources come later; `mirror: false` leaves their path out of the mirror",
 }
 """Keys that the design has and this version refuses, and what to do instead."""

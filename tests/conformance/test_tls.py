@@ -52,8 +52,11 @@ def on_both_loops(case: Callable[[Authority], Awaitable[None]]) -> Callable[[Aut
 
     @pytest.mark.parametrize("loop", ["asyncio", "uvloop"])
     def test(authority: Authority, loop: str) -> None:
-        run: Callable[..., object] = uvloop.run if loop == "uvloop" else asyncio.run
-        run(asyncio.wait_for(case(authority), 20) if loop == "asyncio" else case(authority))
+        async def bounded() -> None:
+            async with asyncio.timeout(20):
+                await case(authority)
+
+        (uvloop.run if loop == "uvloop" else asyncio.run)(bounded())
 
     return test
 

@@ -14,12 +14,15 @@ from proxy.control import startup
 from proxy.control.actual import Actual
 from proxy.control.controller import Controller, SnapshotBox
 from proxy.control.mirroring import Mirroring
+from proxy.control.pursuit import pursue
 from proxy.control.validations import Validations
 from proxy.errors import TurnoutError
 from proxy.forward.forwarder import Forwarder
+from proxy.kinds import Kinds
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX
 from proxy.mirror.gate import Gate
 from proxy.mirror.handle import MirrorHandle
+from proxy.mirror.left_behind import LeftBehind
 from proxy.mirror.replayer import Replayer
 from proxy.mirror.state import MirrorState, Roles
 from proxy.ports import Clock, Sender
@@ -130,19 +133,27 @@ class Proxy:
         settings = load_once(self.file.text, {})
         journal, sender, clock = self.journal, self.sender, self.clock
         actual = Actual(journal, clock)
+        kinds = Kinds(actual.meta.versioned)
         draft = compile_snapshot(settings, primary=actual.meta.primary or settings.primary)
         box = SnapshotBox(draft)
         names = (draft.upstreams[0].name, draft.upstreams[1].name)
         if actual.is_new:
-            await startup.check_upstreams(sender, actual, names)
+            await startup.check_upstreams(sender, actual, names, kinds)
             await actual.begin(settings.primary)
-        await startup.check_upstreams(sender, actual, names)
+        await startup.check_upstreams(sender, actual, names, kinds)
         journal.recovered.gaps[:] = await actual.gaps()
         meta = actual.meta
         primary = meta.primary
         secondary = names[1] if primary == names[0] else names[0]
         roles = Roles(primary, secondary, meta.epoch, meta.journal_id)
-        state = self.state = MirrorState(journal.recovered, draft.mirror, roles, clock.now())
+        state = self.state = MirrorState(
+            journal.recovered,
+            draft.mirror,
+            roles,
+            clock.now(),
+            kinds=kinds,
+            late_s=draft.limits.response_timeout_s,
+        )
         replayer = Replayer(state, journal, sender, clock)
         gate = Gate(
             state,
@@ -161,6 +172,7 @@ class Proxy:
             sender=sender,
             clock=clock,
             names=names,
+            kinds=kinds,
             hold_timeout_s=lambda: box.current.limits.hold_timeout_s,
             give_writes=lambda _: None,
             writes_under_way=forwarder.writes_under_way,
@@ -176,12 +188,14 @@ class Proxy:
             clock=clock,
             box=box,
             mirroring=mirroring,
+            kinds=kinds,
+            salvager=LeftBehind(state, replayer, journal, sender, clock),
         )
         controller.process, controller.file = self.process, self.file
         await controller.begin()
 
         async def ensure_announced(upstream: str) -> bool:
-            return await startup.ensure_secondary(sender, actual, upstream)
+            return await startup.ensure_secondary(sender, actual, upstream, kinds)
 
         replayer.ensure_announced = ensure_announced
         self.validations = Validations(
@@ -195,14 +209,15 @@ class Proxy:
             clear_gaps=mirror.cleared,
             is_mirror_on=lambda: mirroring.is_on,
             token="",
+            kinds=kinds,
         )
         gate.fence(f"{primary} has not been told epoch {meta.epoch} yet")
         await forwarder.start("127.0.0.1", PORTS["proxy"])
         replayer.start()
         replayer.look_for_secondary("it has not answered yet")
         tasks = [
-            asyncio.create_task(startup.open_for_writes(sender, actual, mirror, controller.switching)),
-            asyncio.create_task(controller.pursue()),
+            asyncio.create_task(startup.open_for_writes(sender, actual, mirror, controller.switching, kinds)),
+            asyncio.create_task(pursue(controller, actual, clock, "routing.yaml")),
         ]
         self.is_open = True
         await asyncio.gather(*tasks)

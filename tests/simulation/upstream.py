@@ -11,6 +11,7 @@ import random
 from collections.abc import Callable, Mapping
 from typing import Any
 
+from aiohttp import HttpVersion11
 from multidict import CIMultiDict
 
 from backends.app import Front, ServerOptions
@@ -72,9 +73,11 @@ class FakeRequest:
     """What backends.calls.Call asks of an aiohttp request."""
 
     def __init__(self, request: Request) -> None:
+        self.version = HttpVersion11
         self.method = request.method
         self.raw_path = request.target
         self.headers = CIMultiDict(request.headers)
+        self.headers.setdefault("Host", "simulated")
         self.content_length = len(request.body)
         self.content = self
         self.transport = self

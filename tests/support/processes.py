@@ -35,7 +35,14 @@ def die_with_parent() -> None:
 class Process:
     """One `turnout …` process. Its JSON log lines are kept; `ready` is the line that said so."""
 
-    def __init__(self, *args: str, env: Mapping[str, str] | None = None, cwd: Path = ROOT) -> None:
+    def __init__(
+        self,
+        *args: str,
+        module: str = "proxy.cli.main",
+        env: Mapping[str, str] | None = None,
+        cwd: Path = ROOT,
+    ) -> None:
+        self.module = module
         self.args = args
         self.cwd = cwd
         self.env = {
@@ -63,7 +70,7 @@ class Process:
     async def spawn(self) -> Process:
         """Start it, without waiting for its ready line."""
         self._process = await asyncio.create_subprocess_exec(
-            sys.executable, "-m", "proxy.cli.main", *self.args,
+            sys.executable, "-m", self.module, *self.args,
             env=self.env, cwd=self.cwd, stdout=asyncio.subprocess.PIPE, stderr=asyncio.subprocess.STDOUT,
             preexec_fn=die_with_parent, limit=1 << 20,
         )  # fmt: skip

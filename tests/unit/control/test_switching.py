@@ -8,6 +8,7 @@ import pytest
 from proxy.control.actual import Actual
 from proxy.control.switching import Passage, Switching
 from proxy.errors import RefusedError
+from proxy.kinds import Kinds
 from tests.simulation.disk import JournalDisk, SimulatedJournal
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.proxy_process import SimulatedClock
@@ -24,7 +25,7 @@ def test_no_passage_begins_before_the_start_has_made_its_epoch_known() -> None:
         await actual.begin("json")
         switching = Switching(
             actual=actual, mirror=None, sender=None, clock=clock, hold_timeout_s=lambda: 1.0, publish=lambda: None,
-            secondary=lambda: "postgres",
+            secondary=lambda: "postgres", kinds=Kinds(("json", "postgres")),
         )  # fmt: skip
         with pytest.raises(RefusedError, match="json has not taken this start's epoch yet"):
             await switching.run(Passage("postgres", "json", wait_s=1.0))

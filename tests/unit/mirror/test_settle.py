@@ -30,7 +30,7 @@ def entry(method: str = "POST", headers: tuple[tuple[str, str], ...] = JSON, bas
     )
 
 
-def test_a_replay_keeps_the_clients_bytes_and_adds_what_the_primary_chose() -> None:
+def test_replay_verbatim_keeps_the_clients_bytes_and_adds_what_the_primary_chose() -> None:
     body = b'{ "name" : "caf\\u00e9",  "price": 1.10 }'
     fields = settle.carried(
         b'{"id":7,"name":"x","created_at":"2026-01-01T00:00:00.000Z"}', ("id", "created_at", "updated_at")
@@ -69,7 +69,7 @@ def test_a_spliced_body_says_what_both_said(body: dict[str, object], carry: dict
     assert json.loads(spliced) == body | carry
 
 
-def test_preconditions_were_decided_at_the_primary_and_are_not_replayed() -> None:
+def test_replay_undecided_preconditions_were_decided_at_the_primary_and_are_not_sent() -> None:
     headers = (
         *JSON,
         ("If-Match", '"x"'),
@@ -125,7 +125,7 @@ def test_only_a_write_that_is_known_whole_is_replayed(
     assert settle.is_replayable(entry(headers=headers, base=base), answer) is expected
 
 
-def test_answers_are_equal_byte_for_byte_or_but_for_the_ignored_fields() -> None:
+def test_equal_answers_are_so_byte_for_byte_or_but_for_the_ignored_fields() -> None:
     assert settle.is_equal(201, b'{"a":1}', 200, b'{"a":1}', frozenset())
     assert not settle.is_equal(201, b'{"a":1}', 409, b'{"a":1}', frozenset())
     assert not settle.is_equal(201, b'{"a":1}', 201, b'{"a":2}', frozenset())
@@ -143,7 +143,7 @@ def test_answers_are_equal_byte_for_byte_or_but_for_the_ignored_fields() -> None
         (500, None, Verdict.AGAIN), (429, None, Verdict.AGAIN), (408, None, Verdict.AGAIN),
     ],
 )  # fmt: skip
-def test_a_refusal_that_speaks_of_the_key_is_final_and_one_that_speaks_of_the_server_is_not(
+def test_judge_a_refusal_that_speaks_of_the_key_is_final_and_one_that_speaks_of_the_server_is_not(
     status: int, code: str | None, verdict: Verdict
 ) -> None:
     assert settle.judge_repair(status, code) is verdict

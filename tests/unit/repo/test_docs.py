@@ -162,17 +162,39 @@ def test_every_error_code_is_in_the_reference_and_no_other():
     assert listed == used
 
 
+def rules_of_the_mirror() -> set[str]:
+    return set(re.findall(r"^- \*\*([a-z-]+)\*\*", read("mirror.md"), re.MULTILINE))
+
+
 def test_every_rule_of_the_mirror_is_told_by_its_name():
     rules = {
         name
-        for file in ("lanes.py", "settle.py")
+        for file in ("lanes.py", "sweeps.py", "settle.py", "plain.py", "salvage.py")
         for name in re.findall(
             r"\*\*([a-z-]+)\*\*", (ROOT / "proxy" / "mirror" / file).read_text("utf-8").split('"""')[1]
         )
     }
     assert rules, "the modules name their rules"
-    told = set(re.findall(r"^- \*\*([a-z-]+)\*\*", read("mirror.md"), re.MULTILINE))
-    assert told == rules
+    assert rules_of_the_mirror() == rules
+
+
+@pytest.mark.parametrize("rule", sorted(rules_of_the_mirror()))
+def test_a_rule_of_the_mirror_stands_where_it_acts_and_in_a_test(rule: str):
+    """In the code beside the list at the head of its module, and in the name (or a word) of the test that breaks without it."""
+    acts = [
+        file
+        for file, text in sources("proxy").items()
+        if file.startswith(("proxy/mirror/", "proxy/control/", "proxy/kinds.py"))
+        and re.search(rf"(?<![\w*-]){rule}(?![\w*-])", text)
+    ]
+    tested = [
+        path.name
+        for path in sorted((ROOT / "tests").rglob("test_*.py"))
+        if path.name != "test_docs.py"
+        and re.search(rf"(?<![a-z]){rule.replace('-', '[_-]')}(?![a-z])", path.read_text("utf-8"))
+    ]
+    assert acts, "no line of proxy/mirror names it where it acts"
+    assert tested, "no test names it"
 
 
 def test_every_promise_has_its_heading():

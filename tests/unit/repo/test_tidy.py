@@ -16,6 +16,7 @@ LONGER_MODULES = {
     "proxy/journal/sqlite.py",
     "proxy/mirror/gate.py",
     "proxy/mirror/lanes.py",
+    "proxy/mirror/replayer.py",
 }
 """Over the bound today. Whoever shortens one takes it off."""
 LONGEST_LINES_MAX = 600

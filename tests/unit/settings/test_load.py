@@ -157,9 +157,6 @@ def test_a_fault_is_told_at_its_column_with_what_would_be_right(line: str, colum
 @pytest.mark.parametrize(
     ("line", "words"),
     [
-        ("mirror: {mode: state}", "not yet: `mode: state`"),
-        ("routes: [{path: /a, mode: state}]", "not yet: `mode: state`"),
-        ("routes: [{path: /a, affects: [/b]}]", "not yet: `affects`"),
         ("shadow: {sample: 1}", "not yet: no reads are shadowed"),
         ("shadow: {ignore: [a]}", "not yet: no reads are shadowed"),
         ("rollout: {}", "not yet: `rollout`"),
@@ -168,6 +165,22 @@ def test_a_fault_is_told_at_its_column_with_what_would_be_right(line: str, colum
 )
 def test_what_this_version_does_not_do_is_refused_with_not_yet(line: str, words: str) -> None:
     assert words in fault_of(HEAD + line + "\n")[2]
+
+
+@pytest.mark.parametrize(
+    ("line", "words"),
+    [
+        ("routes: [{path: /a, affects: [/b/*]}]", "write the prefix itself"),
+        ('routes: [{path: /a, affects: ["/b/{id}"]}]', "write the prefix itself"),
+        ("routes: [{path: /a, affects: []}]", "`affects` needs at least one item"),
+        ("routes: [{path: /a, affects: [b]}]", "did you mean `/b`?"),
+        ("routes: [{path: /a, mirror: false, affects: [/b]}]", "`affects` says nothing here"),
+        ("routes: [{path: /a, mirror: false, mode: state}]", "`mode` says nothing here"),
+        ("mirror: {mode: stat}", "`mode` cannot be `stat`; did you mean `state`?"),
+    ],
+)
+def test_affects_and_mode_say_something_or_are_refused(line: str, words: str) -> None:
+    assert words in fault_of(f"{HEAD}{line}\n")[2]
 
 
 def test_an_https_endpoint_has_port_443_where_none_is_said() -> None:
