@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import time
@@ -309,6 +310,9 @@ async def _serve(
             lambda: startup.open_for_writes(sender, actual, mirror, controller.switching, kinds)
         )
     stack.push_async_callback(_end_tasks, tasks)
+    # What the start has made stays: never looked at again, so that a full collection does not stop the loop (decision 6).
+    gc.collect()
+    gc.freeze()
     log.info(
         "ready",
         proxy=f"{options.listen[0]}:{port}",

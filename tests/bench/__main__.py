@@ -54,8 +54,8 @@ def _run(options: argparse.Namespace, folder: Path) -> str:
     names = ["turnout", *options.peers]
     rounds, seconds = options.rounds, options.seconds
     if "routing" in options.parts:
-        for case in options.cases:
-            tell(report.routing_tables(compare(names, [case], folder, rounds=rounds, seconds=seconds)))
+        for rows in compare(names, options.cases, folder, rounds=rounds, seconds=seconds):
+            tell(report.routing_table(rows))
     if "prices" in options.parts:
         tell(report.price_table(prices(folder, rounds=rounds, seconds=seconds)))
     if "idle" in options.parts:

@@ -1,7 +1,8 @@
 """Each proxy of the bench with one rule: ``X-Canary: canary=true`` to the secondary, of the rest one in ten; or: mirror every write.
 
 Each is set up as its own manual says, for one core, with kept-alive connections on both sides, without an access log, and
-with the X-Forwarded lines that it is usually told to add. The mirrors of the peers are their own: sent and forgotten.
+with the X-Forwarded lines that it is usually told to add. nginx runs as one process, so that none outlives a bench that is killed.
+The mirrors of the peers are their own: sent and forgotten.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _write(place: Place, name: str, text: str) -> str:
 def _nginx(program: str, place: Place, rule: str, location: str) -> Setup:
     place.folder.mkdir(parents=True, exist_ok=True)
     text = f"""\
-daemon off; user root; worker_processes 1; pid {place.folder}/nginx.pid; error_log stderr warn;
+daemon off; master_process off; pid {place.folder}/nginx.pid; error_log stderr warn;
 worker_rlimit_nofile 10000;
 events {{ worker_connections 4096; }}
 http {{
@@ -338,7 +339,7 @@ def upstreams(place: Place) -> Setup:
   }}"""
 
     text = f"""\
-daemon off; user root; worker_processes 1; pid {place.folder}/nginx.pid; error_log stderr warn;
+daemon off; master_process off; pid {place.folder}/nginx.pid; error_log stderr warn;
 worker_rlimit_nofile 10000;
 events {{ worker_connections 4096; }}
 http {{

@@ -24,25 +24,19 @@ def heading(versions: dict[str, str], command: str, now: datetime | None = None)
     return f"### {when}, commit {_commit()}\n`{command}` on {_machine()}. Load average at the start {os.getloadavg()[0]:.1f}. {told}.\n"
 
 
-def routing_tables(rows: Iterable[Row], ours: str = "turnout") -> str:
-    """A table a case; the ratios are Turnout's requests per second (and p99) over the peer's."""
-    by_case: dict[str, list[Row]] = {}
-    for row in rows:
-        by_case.setdefault(row.case, []).append(row)
-    texts: list[str] = []
-    for case, several in by_case.items():
-        own = next(row for row in several if row.proxy == ours)
-        lines = [
-            f"| {case} | req/s | p50 ms | p99 ms | CPU µs | Turnout's req/s | its CPU | its p99 |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|",
-        ]
-        lines += [
-            f"| {row.proxy} | {row.per_second:,.0f} | {row.p50_ms:.2f} | {row.p99_ms:.2f} | {row.cpu_us:.1f} "
-            f"| {_ratio(own.per_second, row.per_second)} | {_ratio(own.cpu_us, row.cpu_us)} | {_ratio(own.p99_ms, row.p99_ms)} |"
-            for row in several
-        ]
-        texts.append("\n".join(lines) + "\n")
-    return "\n".join(texts)
+def routing_table(rows: list[Row], ours: str = "turnout") -> str:
+    """One case; the ratios are Turnout's requests per second, CPU and p99 over the peer's."""
+    own = next(row for row in rows if row.proxy == ours)
+    lines = [
+        f"| {own.case} | req/s | p50 ms | p99 ms | CPU µs | Turnout's req/s | its CPU | its p99 |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {row.proxy} | {row.per_second:,.0f} | {row.p50_ms:.2f} | {row.p99_ms:.2f} | {row.cpu_us:.1f} "
+        f"| {_ratio(own.per_second, row.per_second)} | {_ratio(own.cpu_us, row.cpu_us)} | {_ratio(own.p99_ms, row.p99_ms)} |"
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def price_table(rows: list[Row]) -> str:
