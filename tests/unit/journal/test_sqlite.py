@@ -90,6 +90,21 @@ async def test_after_a_failed_sync_the_start_copies_to_a_new_file(journals: Jour
     assert not (journals.folder / "journal.sync-failed").exists()
 
 
+async def test_a_copy_that_was_whole_before_a_crash_is_the_journal_from_then_on(journals: Journals) -> None:
+    """The crash came between the removal of the old log and the renaming of the copy: what the log held is in the copy alone."""
+    journal = journals.open()
+    await durable(lambda done: journal.intent(entry(1), done))
+    await journals.close(journal)
+    path = journals.folder / "journal.db"
+    path.rename(journals.folder / "journal.copied.db")
+    path.write_bytes(b"")
+    (journals.folder / "journal.sync-failed").touch()
+    (journals.folder / "journal.lock").write_bytes(b"4711".ljust(15) + b"\nlog\n")
+    assert [one.seq for one in journals.open().recovered.entries] == [1]
+    assert not (journals.folder / "journal.sync-failed").exists()
+    assert not (journals.folder / "journal.copied.db").exists()
+
+
 async def test_a_journal_of_format_1_is_taken_over_with_all_that_it_holds(journals: Journals) -> None:
     from importlib import resources
 
