@@ -23,6 +23,8 @@ Rules = Callable[[Moment], Rule]
 
 NAMES_KNOWN_MAX = 4096
 PINNED_TRIES_MAX = 5
+REPAIR_BYTES_MAX = 64 << 20
+"""A record as it is kept is longer than the body that made it; what an old file holds may be longer still."""
 
 ALLOW_COLLECTION = "GET, HEAD, POST, OPTIONS"
 ALLOW_RECORD = "GET, HEAD, PUT, PATCH, DELETE, OPTIONS"
@@ -244,7 +246,7 @@ class Resources:
         self._demand_writable()
         body: bytes | None = None
         if call.method == "PUT":
-            body = await call.body()
+            body = await call.body(REPAIR_BYTES_MAX)
             record = canonical.parse_tolerant(body)
             canonical.check_depth(body, record)
             if not isinstance(record, dict) or (collection and id_text(record.get("id")) != record_id):  # pyright: ignore[reportUnknownMemberType, reportUnknownArgumentType]

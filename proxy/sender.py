@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import io
 from collections.abc import Callable, Sequence
 
 import aiohttp
@@ -57,7 +58,7 @@ class HttpSender:
                 method,
                 URL(endpoint.url + target, encoded=True),
                 headers=fields,
-                data=body or None,
+                data=io.BytesIO(body) if body else None,  # large bytes as they are would be written in one go
                 allow_redirects=False,
                 timeout=timeout,
                 skip_auto_headers=_NO_AUTO,

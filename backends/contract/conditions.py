@@ -9,8 +9,11 @@ from dataclasses import dataclass
 
 from backends.contract.problems import Problem, bad_header, precondition_failed
 
-_TAG = re.compile(r'[ \t]*(?:(W/)?("[\x21\x23-\x7e\x80-\U0010ffff]*"))?[ \t]*(?:,|\Z)')
-"""One element of a list of tags, which may be empty (RFC 9110, section 5.6.1.2). Bytes above 0x7f arrive decoded."""
+_TAG = re.compile(r'[ \t]*(?:(W/)?("[\x21\x23-\x7e\x80-\U0010ffff]*")[ \t]*)?(?:,|\Z)')
+"""One element of a list of tags, which may be empty (RFC 9110, section 5.6.1.2). Bytes above 0x7f arrive decoded.
+
+Blanks can be read in one way only, so that a line full of them costs no more than its length.
+"""
 
 
 def etag(body: bytes) -> str:

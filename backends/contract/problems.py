@@ -105,6 +105,10 @@ def too_large(bytes_max: int) -> Problem:
     return Problem(413, "too-large", f"A body may have at most {bytes_max} bytes.")
 
 
+def too_large_record(bytes_max: int) -> Problem:
+    return Problem(413, "too-large", f"The record would have more than {bytes_max} bytes.")
+
+
 def unsupported_media(*accepted: str) -> Problem:
     headers = (("Accept-Patch", ", ".join(accepted)),) if len(accepted) > 1 else ()
     return Problem(415, "unsupported-media", f"Send Content-Type: {' or '.join(accepted)}.", headers=headers)

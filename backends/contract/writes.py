@@ -10,7 +10,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Any
+from typing import Any, Final
 
 from backends.contract import problems
 from backends.contract.canonical import SERVER_FIELDS, encode, encode_record, number
@@ -19,6 +19,10 @@ from backends.contract.ids import id_of_text, id_text
 from backends.contract.numbers import Repair, Replay
 from backends.contract.problems import Problem
 from backends.store import Keep, Put, Remove, Stamp, State, Verdict
+
+RECORD_BYTES_MAX: Final = 16 << 20
+"""Of a record that a client's write makes: above the limit of a body, as one encoder may write more than was sent, and below
+what a repair and a batch bring to the other server."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -177,6 +181,8 @@ class Write:
         try:
             self._numbering.admit(state)
             outcome = self._rule(record_id, state.body)
+            if outcome.body is not None and len(outcome.body) > RECORD_BYTES_MAX:
+                raise problems.too_large_record(RECORD_BYTES_MAX)
         except Problem as problem:
             self.problem = problem
             return Keep()

@@ -148,8 +148,8 @@ class MirroredWrite(Exchange):
     # -- outcomes without an accepted answer --------------------------------------------------------
 
     def _give_outcome_up(self) -> None:
-        """The write will have no answer: in doubt, unless no byte of it can have arrived."""
-        if self._is_outcome_told:
+        """The write will have no answer: in doubt, unless no byte of it can have arrived. One refused before its intent has no entry."""
+        if self._is_outcome_told or not self.seq:
             return
         self._is_outcome_told = True
         if self._is_sent:

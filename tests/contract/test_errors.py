@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from tests.support.api import Api
+from tests.support.api import Api, serving
+from tests.support.stores import STORES
 
 
 async def test_an_error_has_no_time_host_or_place_in_it(api: Api) -> None:
@@ -90,3 +93,28 @@ async def test_health_readiness_metrics_and_the_description_answer(server: Api) 
     described = (await server.get("/api/openapi.json")).json
     assert described["openapi"] == "3.1.0"
     assert described["x-collections"] == ["orders"]
+
+
+async def test_a_server_that_is_only_read_refuses_every_write_and_answers_reads(
+    store_name: str, tmp_path: Path
+) -> None:
+    async with STORES[store_name](tmp_path) as store:
+        async with serving(store) as api:
+            made = await api.post("/api/orders", {"id": 1})
+        async with serving(store, read_only=True) as api:
+            for method, target in (
+                ("POST", "/api/orders"), ("PUT", "/api/orders/1"), ("PATCH", "/api/orders/1"), ("DELETE", "/api/orders/1"),
+            ):  # fmt: skip
+                reply = await api.send(method, target, None if method == "DELETE" else {"n": 1})
+                assert (reply.status, reply.code) == (403, "read-only")
+            assert (await api.get("/api/orders/1")).body == made.body
+            assert (await api.get("/api/orders?q=1&_embed=lines")).status == 200
+
+
+async def test_every_answer_lets_pages_of_other_origins_read_it(server: Api) -> None:
+    await server.post("/api/orders", {"id": 1})
+    for method, target in (("GET", "/api/orders"), ("GET", "/api/orders/9"), ("PUT", "/api/orders"), ("HEAD", "/api/orders/1"),
+                           ("OPTIONS", "/api/orders"), ("GET", "/api/openapi.json")):  # fmt: skip
+        reply = await server.send(method, target, headers={"Origin": "http://shop"})
+        assert reply.headers["Access-Control-Allow-Origin"] == "*"
+        assert "X-Total-Count" in reply.headers["Access-Control-Expose-Headers"]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import json
 import re
+import time
 from collections.abc import AsyncIterator
 from pathlib import Path
 from urllib.parse import quote
@@ -12,6 +13,7 @@ from urllib.parse import quote
 import pytest
 
 from tests.support.api import Api, serving
+from tests.support.arrangements import line
 from tests.support.raw_http import RawClient, Response, ask
 from tests.support.stores import STORES
 
@@ -117,6 +119,34 @@ async def test_ten_mebibytes_fit_and_one_byte_more_does_not(server: Api, frame: 
         else:
             assert response.body.startswith(body[:-1])
     assert (await server.get("/api/big")).headers["X-Total-Count"] == "1"
+
+
+@pytest.mark.slow
+async def test_the_largest_record_goes_through_the_mirror_and_grows_no_further(tmp_path: Path) -> None:
+    """The record is longer than the body that made it: a repair must be allowed more than a client."""
+    async with line("json", tmp_path) as whole:
+        sent = b'{"v":"' + b"x" * (LIMIT - 8) + b'"}'
+        assert (await whole.api.post("/api/big", sent)).status == 201
+        assert (await whole.api.patch("/api/big/1", b'{"w":"' + b"y" * (4 << 20) + b'"}')).status == 200
+        await whole.settled()
+        before = await whole.demand_equal()
+        grown = await whole.api.patch("/api/big/1", b'{"z":"' + b"z" * (4 << 20) + b'"}')
+        assert (grown.status, grown.code) == (413, "too-large")
+        await whole.settled()
+        assert await whole.demand_equal() == before
+        assert max(map(len, before.values())) > LIMIT + (4 << 20)
+
+
+async def test_a_header_full_of_blanks_is_read_in_no_time(untouched: Api) -> None:
+    began = time.perf_counter()
+    for value in (
+        " " * 60_000 + "x",
+        '"a",' + " " * 60_000 + "x",
+        '"a"' + " ," * 30_000 + "x",
+        "W/" * 30_000,
+    ):
+        assert (await untouched.put("/api/orders/1", {}, If_Match='"b",' + value)).code == "bad-header"
+    assert time.perf_counter() - began < 5
 
 
 async def test_who_asks_before_sending_too_much_is_told_at_once(server: Api) -> None:
@@ -255,8 +285,6 @@ async def test_the_mirrors_headers_cannot_be_forged_at_a_server(
 
 
 async def test_the_mirrors_headers_cannot_be_forged_through_the_proxy(tmp_path: Path) -> None:
-    from tests.support.arrangements import line
-
     async with line("json", tmp_path) as whole:
         made = await whole.api.post("/api/orders", {"id": 1})
         reply = await whole.api.send("PUT", "/api/orders/1", {"id": 1, "n": 1}, FORGED)

@@ -7,7 +7,7 @@ from pathlib import Path
 import pytest
 
 from backends import calls, http_server, query
-from backends.contract import canonical, ids, kept, querystring, relations
+from backends.contract import canonical, ids, kept, querystring, relations, writes
 
 PAGE = (Path(__file__).parents[3] / "docs" / "reference" / "rest-api.md").read_text("utf-8")
 FLAT = " ".join(PAGE.split())
@@ -32,6 +32,7 @@ def test_every_parameter_and_operator_is_on_the_page() -> None:
         (canonical.DIGITS_MAX == 4300, "over 4,300 digits"),
         (canonical.DEPTH_MAX == 200, "over 200 levels"),
         (calls.ServerOptions("x").body_bytes_max == 10 << 20, "more than 10 MiB"),
+        (writes.RECORD_BYTES_MAX == 16 << 20, "longer than 16 MiB"),
         (calls.ServerOptions("x").body_timeout_s == 60, "more than 60 s"),
         (kept.IDEMPOTENCY_KEY.fullmatch("x" * 255) is not None, "1–255 characters"),
         (kept.IDEMPOTENCY_KEY.fullmatch("x" * 256) is None, "1–255 characters"),
