@@ -247,6 +247,9 @@ class ClientConnection(asyncio.Protocol):
             used = framer.feed(rest, pieces) if rest else 0
             if framer.is_done:
                 self._framer = None
+            elif self._has_ended:  # its rest can never come: no upstream sees a part of it
+                self._end(is_request_whole=True)
+                return b""
         except WireFault as fault:
             self._framer = None
             self.refuse(respond.refused(fault.status, fault.detail))

@@ -98,6 +98,8 @@ class Loop:
 
 @given(raw=spoiled(GOOD))
 @example(raw=GOOD[0] + b"\r")
+@example(raw=GOOD[1] + GOOD[1][:-1])
+@example(raw=GOOD[0] + GOOD[2][:-4])
 @settings(max_examples=120, deadline=None, suppress_health_check=[HealthCheck.too_slow])
 def test_whatever_a_client_sends_what_goes_on_has_one_reading(raw: bytes) -> None:
     Loop().run(raw, None)
