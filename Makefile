@@ -9,7 +9,7 @@ DATA_BACKEND ?= json
 
 .DEFAULT_GOAL := help
 .PHONY: help run test quick lint format test-unit test-unit-adapter test-integration test-integration-api \
-        test-browser protocol conformance-peers faults simulate soak bench docs constraints clean venv-run venv-dev system
+        test-browser protocol conformance-peers faults simulate soak bench bench-servers docs constraints clean venv-run venv-dev system
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,14 +64,18 @@ conformance-peers: venv-dev ## the conformance suite against HAProxy and nginx t
 	  $(PYTEST) tests/conformance --gateway $$gateway --outcomes build/conformance/$$gateway.json --tb=no $(ARGS) || true; done
 	$(BIN)/python -m tests.support.conformance_table build/conformance
 
-simulate: venv-dev ## the mirror's core in a simulated world: SEED=… RUNS=…
-	$(call long,tests/simulation)
+simulate: venv-dev ## the mirror in a simulated world: SEED=… one seed with its trace, RUNS=… many (goes on where it stopped)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) $(ARGS)
 
 soak: venv-dev ## hours of traffic, with the memory watched
 	$(call long,tests/soak)
 
 bench: venv-dev ## Turnout beside nginx, HAProxy, Envoy, Traefik, Caddy; the table goes to docs/benchmarks.md
 	$(BIN)/python -m tests.bench $(ARGS)
+	$(BIN)/python -m tests.bench.stores
+
+bench-servers: venv-dev ## only the two servers: beside json-server of npm, and beside asyncpg alone
+	$(BIN)/python -m tests.bench.stores $(ARGS)
 
 docs: venv-dev ## write the generated pages anew; do all documents still say what the code does?
 	$(BIN)/python .ci/reference.py

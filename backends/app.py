@@ -100,6 +100,7 @@ class Front:
         return _response(call, answer)
 
     async def _answer(self, call: Call) -> Answer:
+        call.demand_http()
         if call.method not in METHODS:
             raise problems.method_not_allowed(", ".join(sorted(METHODS)))
         segments = call.segments()

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from typing import Any
 from urllib.parse import unquote
 
-from aiohttp import HttpVersion11, hdrs, web
+from aiohttp import HttpVersion10, HttpVersion11, hdrs, web
 from aiohttp.http_exceptions import HttpProcessingError
 
 from backends.contract import canonical, numbers, problems
@@ -69,6 +69,14 @@ class Call:
         if not target.startswith("/"):
             target = "/" + target.partition("://")[2].partition("/")[2]
         self.path, _, self.query = target.partition("#")[0].partition("?")
+
+    def demand_http(self) -> None:
+        """Problem bad-request where it is HTTP/0.9, or HTTP/1.1 without exactly one Host (RFC 9112, section 3.2)."""
+        request = self._request
+        if request.version < HttpVersion10:
+            raise problems.bad_request("This is not HTTP/1.0 or 1.1.")
+        if len(request.headers.getall(hdrs.HOST, ())) != 1 and request.version >= HttpVersion11:
+            raise problems.bad_request("HTTP/1.1 needs one Host.")
 
     def segments(self) -> list[str] | None:
         """The path's segments, each decoded exactly once; None where one does not decode cleanly or could be no id."""

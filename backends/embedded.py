@@ -70,6 +70,7 @@ class EmbeddedPostgres:
         self._launcher = launcher
         # one start to the next stop
         self._port = 0
+        self._own_url = ""
         self._lock: int | None = None
         self._process: subprocess.Popen[bytes] | None = None
 
@@ -83,6 +84,20 @@ class EmbeddedPostgres:
     def port(self) -> int:
         """The port it listens on; 0 before the start."""
         return self._port
+
+    @property
+    def public_url(self) -> str:
+        """The URL without the password, for logs: psql asks for it, and it is in ``password_file``."""
+        return f"postgresql://{USER}@{HOST}:{self._port}/{quote(self._database, safe='')}"
+
+    @property
+    def password_file(self) -> Path:
+        return self._folder / "password"
+
+    @property
+    def url(self) -> str:
+        """The URL that ``start`` gave; empty before."""
+        return self._own_url
 
     async def start(self) -> str:
         """Start it, make the database where it is missing, and give its URL. It accepts connections on return.
@@ -105,7 +120,8 @@ class EmbeddedPostgres:
         except BaseException:
             await asyncio.shield(self.stop())
             raise
-        return self._url(password, self._database)
+        self._own_url = self._url(password, self._database)
+        return self._own_url
 
     async def stop(self) -> None:
         """A fast shutdown: sessions are ended, everything is flushed. In bounded time: then it is killed. May be called again."""

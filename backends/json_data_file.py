@@ -6,7 +6,6 @@ Owns the file's form and the knowledge of whether somebody else edited it. Knows
 from __future__ import annotations
 
 import hashlib
-import json
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
@@ -17,10 +16,12 @@ from backends.contract import canonical
 from backends.contract.ids import is_usable_id
 from backends.contract.problems import Problem
 from backends.errors import StartError
+from backends.json_ids import DEFAULT_NAMING, Naming, UnusableIdError, name_records
 from backends.json_journal import removed_on_failure, sync_folder
-from backends.query import id_text
 
 _ROWS_AT_ONCE = 500
+SCHEMA = "$schema"
+"""json-server 1.x lets a file name its JSON Schema in such a line."""
 
 
 @dataclass(slots=True)
@@ -31,6 +32,8 @@ class Loaded:
     names: dict[str, bool] = field(default_factory=dict[str, bool])
     collections: dict[str, dict[str, bytes]] = field(default_factory=dict[str, dict[str, bytes]])
     """Singletons are the records of the collection ``""``."""
+    notes: list[tuple[str, dict[str, Any]]] = field(default_factory=list[tuple[str, dict[str, Any]]])
+    """What the log must say, loudly: where a record is not as the file has it."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -41,8 +44,8 @@ class Staged:
     digest: str
 
 
-def load(path: Path) -> Loaded:
-    """Parse a data.json. StartError names the place of what cannot be taken."""
+def load(path: Path, naming: Naming = DEFAULT_NAMING) -> Loaded:
+    """Parse a data.json, of ours or of json-server. StartError names the place of what cannot be taken."""
     raw = path.read_bytes()
     loaded = Loaded(digest_of(raw))
     try:
@@ -57,12 +60,14 @@ def load(path: Path) -> Loaded:
             raise StartError(
                 f"{path}: the name {name!r} cannot be a collection's: 1–512 bytes, no dot segment."
             )
-        if isinstance(value, dict):
+        if name == SCHEMA and isinstance(value, str):
+            loaded.notes.append(("schema_line_left_out", {"path": str(path), "value": value}))
+        elif isinstance(value, dict):
             loaded.names[name] = True
             loaded.collections.setdefault("", {})[name] = _encoded(path, name, cast("dict[str, Any]", value))
         elif isinstance(value, list):
             loaded.names[name] = False
-            loaded.collections[name] = dict(_records(path, name, cast("list[Any]", value)))
+            loaded.collections[name] = dict(_records(path, name, cast("list[Any]", value), naming, loaded))
         else:
             raise StartError(f"{path}: {name} must be an array of records or an object, not {_kind(value)}.")
     return loaded
@@ -140,29 +145,35 @@ class DataFile:
         return found.st_mtime_ns, found.st_size, found.st_ino
 
 
-def _records(path: Path, name: str, items: list[Any]) -> Iterator[tuple[str, bytes]]:
-    seen: dict[str, int] = {}
+def _records(
+    path: Path, name: str, items: list[Any], naming: Naming, loaded: Loaded
+) -> Iterator[tuple[str, bytes]]:
     for place, item in enumerate(items):
-        where = f"{name}[{place}]"
         if not isinstance(item, dict):
-            raise StartError(f"{path}: {where} must be an object, not {_kind(item)}.")
-        record = cast("dict[str, Any]", item)
-        if "id" not in record:
-            raise StartError(
-                f"{path}: {where} has no id.", "Give every record an id: a string or an integer."
-            )
-        text = id_text(record["id"])
-        if text is None or not is_usable_id(text):
-            raise StartError(
-                f"{path}: {where} has the id {json.dumps(record['id'])}; ids are integers or strings of 1–512 bytes."
-            )
+            raise StartError(f"{path}: {name}[{place}] must be an object, not {_kind(item)}.")
+    records = cast("list[dict[str, Any]]", items)
+    try:
+        named = name_records(name, records, naming)
+    except UnusableIdError as error:
+        raise StartError(
+            f"{path}: {name}[{error.place}] has the id {error}; ids are integers or strings of 1–512 bytes.",
+            "Change it, or take it out: a record without an id gets one.",
+        ) from None
+    if not named.is_as_written:
+        facts = {"made": named.made, "from_field": named.from_field, "written_as_text": named.as_text}
+        loaded.notes.append(
+            ("ids_given", {"collection": name, **facts, "action": "data.json is written anew with them"})
+        )
+    seen: dict[str, int] = {}
+    for place, (record, record_id) in enumerate(zip(records, named.ids, strict=True)):
+        where, text = f"{name}[{place}]", str(record_id)
         if text in seen:
             raise StartError(
                 f"{path}: {where} has the id {text!r} that {name}[{seen[text]}] has too.",
                 'Ids are told apart as text, so 1 and "1" are the same one. Change or remove one of the two.',
             )
         seen[text] = place
-        yield text, _encoded(path, where, record, record["id"])
+        yield text, _encoded(path, where, record, record_id)
 
 
 def _encoded(path: Path, where: str, record: dict[str, Any], record_id: str | int | None = None) -> bytes:

@@ -17,10 +17,14 @@ from backends.contract import canonical
 from backends.errors import StartError
 from backends.json_data_file import DataFile, Loaded, load
 from backends.json_entries import Changed, Exported
+from backends.json_ids import Naming
 from backends.json_journal import Segment, create_segment, drop_segments, read_segment, segment_paths
 from backends.json_snapshot import read_state, write_state
 from backends.json_state import Memory
 from backends.store import Role
+
+NOTHING_YET = -1
+"""Of ``Exported.changes``: the file is ours, but not what memory holds."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -75,15 +79,15 @@ def take_lock(path: Path, *, is_shared: bool) -> int:
     return fd
 
 
-def recover(files: Files, *, read_only: bool) -> Recovered:
+def recover(files: Files, *, read_only: bool, id_field: str | None = None) -> Recovered:
     """Read what is there and bring it to one state. Blocks. StartError says what stands in the way and what to do."""
     data = DataFile(files.data)
     if not files.state.exists():
-        return _first_start(files, data, read_only=read_only)
+        return _first_start(files, data, read_only=read_only, id_field=id_field)
     memory, covered = read_state(files.state)
     recovered = Recovered(memory, data, None)
     current, last = _replay_segments(files, recovered, covered)
-    is_edited = _compare_data_file(files, recovered)
+    is_edited = _compare_data_file(files, recovered, id_field)
     if read_only:
         return recovered
     if is_edited:
@@ -98,7 +102,7 @@ def recover(files: Files, *, read_only: bool) -> Recovered:
     return recovered
 
 
-def _first_start(files: Files, data: DataFile, *, read_only: bool) -> Recovered:
+def _first_start(files: Files, data: DataFile, *, read_only: bool, id_field: str | None) -> Recovered:
     if not _is_untouched(files.journal):
         raise StartError(
             f"{files.state} is gone, though {files.journal} is there: the journal alone does not say everything.",
@@ -108,7 +112,7 @@ def _first_start(files: Files, data: DataFile, *, read_only: bool) -> Recovered:
         raise StartError(
             f"There is no file {files.data}.", f"To begin with nothing: echo '{{}}' > {files.data}"
         )
-    loaded = load(files.data)
+    loaded = load(files.data, Naming(id_field))
     memory = Memory()
     for name, is_singleton in loaded.names.items():
         memory.name(name, is_singleton=is_singleton)
@@ -116,14 +120,14 @@ def _first_start(files: Files, data: DataFile, *, read_only: bool) -> Recovered:
         for record_id, body in bodies.items():
             memory.apply(Changed(name, record_id, body, None, 0, 0))
     memory.names = dict(loaded.names)
-    memory.exports = [Exported(loaded.digest, memory.changes, is_installed=True)]
+    memory.exports = [_content_of(loaded, memory)]
     data.is_one_of([loaded.digest])
     if read_only:
-        return Recovered(memory, data, None)
+        return Recovered(memory, data, None, loaded.notes)
     _sweep_leftovers(files, 0)
     segment = create_segment(files.journal, 1)
     write_state(files.state, memory, 0)
-    return Recovered(memory, data, segment)
+    return Recovered(memory, data, segment, loaded.notes)
 
 
 def _is_untouched(journal: Path) -> bool:
@@ -166,7 +170,12 @@ def _replay_segments(files: Files, recovered: Recovered, covered: int) -> tuple[
     return current, last
 
 
-def _compare_data_file(files: Files, recovered: Recovered) -> bool:
+def _content_of(loaded: Loaded, memory: Memory) -> Exported:
+    """What the file holds of the memory: not all of it where records were given ids, and then it is soon written anew."""
+    return Exported(loaded.digest, NOTHING_YET if loaded.notes else memory.changes, is_installed=True)
+
+
+def _compare_data_file(files: Files, recovered: Recovered, id_field: str | None) -> bool:
     """Whether data.json was edited while the server was stopped; then the edit is in memory now."""
     memory = recovered.memory
     if not files.data.exists():
@@ -187,7 +196,8 @@ def _compare_data_file(files: Files, recovered: Recovered) -> bool:
             f"Move the edited file away (mv {files.data} {files.data}.edited) and start again: the file is then written "
             "from the journal, and the edits can be sent through the API. Edit the file only while the server is stopped.",
         )
-    loaded = load(files.data)
+    loaded = load(files.data, Naming(id_field, memory.counters))
+    recovered.notes += loaded.notes
     edits = take_in(memory, loaded)
     recovered.data.is_one_of([loaded.digest])
     recovered.notes.append(
@@ -219,7 +229,7 @@ def take_in(memory: Memory, loaded: Loaded) -> int:
     for name, bodies in loaded.collections.items():
         live = memory.collections[name].live
         memory.collections[name].live = {record_id: live[record_id] for record_id in bodies}
-    memory.exports = [Exported(loaded.digest, memory.changes, is_installed=True)]
+    memory.exports = [_content_of(loaded, memory)]
     return len(edits)
 
 

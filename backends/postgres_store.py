@@ -25,6 +25,7 @@ from backends import postgres_statements as statements
 from backends.errors import StartError
 from backends.postgres_batch import Batch
 from backends.postgres_connection import Connection, Pool, is_lost, make_pool, open_pool, translate
+from backends.postgres_gets import Gets
 from backends.postgres_operations import Apply, Change, KeepAnswers, Look, Void
 from backends.postgres_owner import Owner, TakenError
 from backends.postgres_writer import Writer
@@ -50,9 +51,10 @@ from backends.store import (
 POOL_MAX = 16
 ROWS_A_STEP = 500
 """Rows of a stream that are fetched and looked at before other requests go on."""
-READ_PATIENCE_S = 2.0
-"""How long a read waits for a PostgreSQL that is being restarted."""
+READ_PATIENCE_S = 8.0
+"""How long a read waits for a PostgreSQL that is being restarted; below the ten seconds after which the mirror gives up."""
 READ_RETRY_S = 0.05
+READ_RETRY_S_MAX = 0.5
 HEALTH_TIMEOUT_S = 2.0
 CLOSE_TIMEOUT_S = 5.0
 
@@ -66,6 +68,7 @@ class PostgresStore:
         self._pool = pool
         self._writer = writer
         self._wall = wall
+        self._gets = Gets(self._read)
         self._running_keys: set[str] = set()
         """Idempotency-Keys whose first request is still being executed."""
 
@@ -120,8 +123,7 @@ class PostgresStore:
         watermark, floor, table = ledger.number, ledger.floor(collection), ledger.table(collection)
         row = None
         if table is not None:
-            text = statements.get(table)
-            row = await self._read(lambda connection: connection.fetchrow(text, record_id))
+            row = await self._gets.get(table, record_id)
         if row is None:
             return State(None, None, floor), watermark
         body: str | None = row["body"]
@@ -244,24 +246,29 @@ class PostgresStore:
         return Page(bodies, total)
 
     async def _read(self, work: Callable[[Connection], Awaitable[T]]) -> T:
-        """Read; again over a fresh connection where the old one was cut, waiting a little for a server that restarts."""
+        """Read; again over a fresh connection where the old one was cut, waiting a little for a server that restarts.
+
+        A server that says nothing (a time-out) is asked twice only: that takes longer than a restart.
+        """
         deadline = time.monotonic() + READ_PATIENCE_S
-        attempts = 0
+        pause_s, attempts = READ_RETRY_S, 0
         while True:
             attempts += 1
             try:
                 async with self._pool.acquire() as connection:
                     return await work(connection)
             except Exception as error:
-                is_starting = isinstance(error, ConnectionError | asyncpg.CannotConnectNowError)
                 failure = translate(error)
                 if failure is error:
                     raise
-                if not is_lost(error) or (attempts > 1 and not is_starting) or time.monotonic() > deadline:
+                is_silent = isinstance(error, TimeoutError) and attempts > 1
+                if not is_lost(error) or is_silent or time.monotonic() > deadline:
                     raise failure from error
-                if attempts > 1:
-                    await asyncio.sleep(READ_RETRY_S)
-                await self._pool.expire_connections()
+                if attempts == 1:
+                    await self._pool.expire_connections()
+                else:
+                    await asyncio.sleep(pause_s)
+                    pause_s = min(2 * pause_s, READ_RETRY_S_MAX)
 
 
 async def _stream(connection: Connection, text: str, *arguments: object) -> AsyncGenerator[Sequence[Any]]:

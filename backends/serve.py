@@ -53,13 +53,13 @@ async def serve(around: StoreContext, options: ServerOptions, host: str, port: i
     _log.info("stopped", server=options.name)
 
 
-def json_context(path: Path, *, read_only: bool) -> StoreContext:
-    """A JSON store on a data.json."""
+def json_context(path: Path, *, read_only: bool, id_field: str | None = None) -> StoreContext:
+    """A JSON store on a data.json; ``id_field`` is where its records have their ids, if not in ``id``."""
 
     async def open_store() -> Store:
         from backends.json_store import JsonStore
 
-        return await JsonStore.open(path, read_only=read_only)
+        return await JsonStore.open(path, read_only=read_only, id_field=id_field)
 
     @asynccontextmanager
     async def around() -> AsyncGenerator[Callable[[], Awaitable[Store]]]:
@@ -68,8 +68,8 @@ def json_context(path: Path, *, read_only: bool) -> StoreContext:
     return around
 
 
-def postgres_context(url: str | None, folder: Path) -> StoreContext:
-    """A Postgres store on a database, or on an embedded server of its own in ``folder``."""
+def postgres_context(url: str | None, folder: Path, port: int = 0) -> StoreContext:
+    """A Postgres store on a database, or on an embedded server of its own in ``folder``, at ``port`` (0: any free one)."""
 
     @asynccontextmanager
     async def around() -> AsyncGenerator[Callable[[], Awaitable[Store]]]:
@@ -81,9 +81,15 @@ def postgres_context(url: str | None, folder: Path) -> StoreContext:
             return
         from backends.embedded import EmbeddedPostgres
 
-        server = EmbeddedPostgres(folder)
+        server = EmbeddedPostgres(folder, port=port)
         own_url = await server.start()
-        _log.info("postgres_started", folder=str(folder), port=server.port)
+        _log.info(
+            "postgres_started",
+            folder=str(folder),
+            port=server.port,
+            url=server.public_url,
+            password_file=str(server.password_file),
+        )
         try:
             yield lambda: PostgresStore.open(own_url)
         finally:

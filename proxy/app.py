@@ -28,6 +28,8 @@ from proxy.control.letters import Letters
 from proxy.control.mirroring import Mirroring
 from proxy.control.operating import Operating
 from proxy.control.panel import Panel
+from proxy.control.pursuit import pursue
+from proxy.control.returning import Returns
 from proxy.control.validations import Validations
 from proxy.errors import UsageError
 from proxy.forward.forwarder import Forwarder
@@ -37,10 +39,11 @@ from proxy.kinds import Kinds
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX, SHUTDOWN_S_MAX
 from proxy.mirror.gate import Gate
 from proxy.mirror.handle import MirrorHandle
+from proxy.mirror.left_behind import LeftBehind
 from proxy.mirror.replayer import Replayer
 from proxy.mirror.state import MirrorState, Roles
 from proxy.model import Snapshot
-from proxy.ports import Validator
+from proxy.ports import Differ, Validator
 from proxy.routing.dice import EvenDice
 from proxy.sender import HttpSender
 from proxy.settings.compile import compile_snapshot
@@ -76,7 +79,11 @@ class Options:
 
 
 async def run(
-    options: Options, validator: Validator | None, *, on_ready: Callable[[int, int], None] | None = None
+    options: Options,
+    validator: Validator | None,
+    differ: Differ | None = None,
+    *,
+    on_ready: Callable[[int, int], None] | None = None,
 ) -> None:
     """Serve until SIGTERM or SIGINT. TurnoutError where the start is refused."""
     stop = asyncio.Event()
@@ -84,13 +91,14 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        await _serve(options, validator, stack, stop, on_ready)
+        await _serve(options, validator, differ, stack, stop, on_ready)
     log.info("stopped")
 
 
 async def _serve(
     options: Options,
     validator: Validator | None,
+    differ: Differ | None,
     stack: contextlib.AsyncExitStack,
     stop: asyncio.Event,
     on_ready: Callable[[int, int], None] | None,
@@ -169,6 +177,7 @@ async def _serve(
     def give_writes(to_mirror: bool) -> None:
         forwarder.mirror = gate if to_mirror else NoMirror(gate.write_headers)
 
+    salvager = LeftBehind(state, replayer, journal, sender, clock)
     mirroring = Mirroring(
         actual=actual,
         mirror=mirror,
@@ -192,6 +201,7 @@ async def _serve(
         box=box,
         mirroring=mirroring,
         kinds=kinds,
+        salvager=salvager,
     )
     await controller.begin()
     health = HealthChecks(forwarder.pools.set_up)
@@ -206,8 +216,25 @@ async def _serve(
     controller.on_publish.append(follow)
     follow(box.current)
 
+    def url_of(name: str) -> str:
+        return box.current.upstream(name).endpoints[0].url
+
+    returns = Returns(
+        actual=actual,
+        mirror=mirror,
+        salvager=salvager,
+        sender=sender,
+        differ=differ,
+        url_of=url_of,
+        secure=lambda: _secure(box.current),
+        token=token,
+    )
+
     async def ensure_announced(upstream: str) -> bool:
-        return await startup.ensure_secondary(sender, actual, upstream, kinds)
+        if not await startup.ensure_secondary(sender, actual, upstream, kinds):
+            return False
+        await returns.settle(upstream)
+        return True
 
     replayer.ensure_announced = ensure_announced
     validations = Validations(
@@ -215,7 +242,7 @@ async def _serve(
         switching=controller.switching,
         validator=validator,
         clock=clock,
-        url_of=lambda name: box.current.upstream(name).endpoints[0].url,
+        url_of=url_of,
         secondary=lambda: box.current.secondary,
         secure=lambda: _secure(box.current),
         clear_gaps=mirror.cleared,
@@ -264,16 +291,17 @@ async def _serve(
 
     tasks = [
         asyncio.create_task(_follow_file(controller, options.config)),
-        asyncio.create_task(controller.pursue()),
+        asyncio.create_task(pursue(controller, actual, clock, options.config.name)),
     ]
     stack.push_async_callback(replayer.stop)
+    stack.push_async_callback(controller.switching.stop)
     if certificate is not None:
         tasks.append(asyncio.create_task(_follow_certificate(certificate, box)))
     if is_mirrored:
         replayer.start()
         replayer.look_for_secondary("it has not answered yet")
-        tasks.append(
-            asyncio.create_task(startup.open_for_writes(sender, actual, mirror, controller.switching, kinds))
+        controller.switching.begin_opening(
+            lambda: startup.open_for_writes(sender, actual, mirror, controller.switching, kinds)
         )
     stack.push_async_callback(_end_tasks, tasks)
     log.info(

@@ -26,6 +26,9 @@ NAMES = (
     "switch-burned",
     "switch-announced",
     "switch-committed",
+    "salvaged",
+    "returned-voided",
+    "mirror-gap-marked",
 )
 
 

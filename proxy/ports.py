@@ -68,7 +68,7 @@ class MirrorPort(Protocol):
         ...
 
     def accepted(self, seq: int, answer: PrimaryAnswer, durable: Done) -> None:
-        """2xx or 3xx from the primary. The client may read it after ``durable(None)``; ``durable(error)``: the outcome is in doubt, answer 503."""
+        """2xx or 3xx from the primary. The client may read it after ``durable(None)``; ``durable(error)``: the outcome is in doubt, say that it may have taken effect."""
         ...
 
     def rejected(self, seq: int) -> None:
@@ -215,6 +215,82 @@ class MirrorControl(Protocol):
 
     def set_roles(self, primary: str, secondary: str, epoch: int, *, is_secondary_told: bool) -> None:
         """From now on writes are ordered by ``primary``. Only while fenced and drained. A secondary that was not told the epoch is told before anything is sent to it."""
+        ...
+
+
+class Lost(Protocol):
+    """What a move away from a dead primary cannot take along."""
+
+    @property
+    def name(self) -> str: ...
+    @property
+    def why(self) -> str: ...
+    @property
+    def key(self) -> str:
+        """Empty where it is no single key."""
+        ...
+
+    @property
+    def is_doubt_only(self) -> bool:
+        """Whether the primary took it is not known; no client was told that it did."""
+        ...
+
+
+class Salvager(Protocol):
+    """The mirror without its primary."""
+
+    async def still(self, timeout_s: float) -> bool:
+        """Begin nothing more, and wait until nothing is under way; False after the timeout."""
+        ...
+
+    def go_on(self) -> None:
+        """Begin again."""
+        ...
+
+    async def assess(self) -> Sequence[Lost]:
+        """What would be lost, as far as it can be told without sending anything."""
+        ...
+
+    async def salvage(self) -> Sequence[Lost]:
+        """Bring all that the journal holds to the secondary, in the present epoch; what is lost. UpstreamError where it is away."""
+        ...
+
+    def doubts(self) -> Sequence[tuple[int, str]]:
+        """Request ids that only the old primary can tell of, each with its key."""
+        ...
+
+    def counters(self) -> Mapping[str, int]:
+        """The highest generated id of each collection that the unsettled entries show."""
+        ...
+
+    def leave(
+        self, lost: Sequence[Lost], detail: str, why: str
+    ) -> tuple[Callable[[object], None], Callable[[], None]]:
+        """For the transaction of the change of roles, and for the moment after it: entries end, lost keys become dead letters."""
+        ...
+
+    async def bury(self, keys: Sequence[str], detail: str) -> None:
+        """More dead letters of that kind; durable on return."""
+        ...
+
+    def unsettled_keys(self) -> set[str]:
+        """Keys of which the secondary is known to lack something."""
+        ...
+
+
+class Differ(Protocol):
+    """Names every key whose record differs between two upstreams, at one look. Handed in by the CLI, like the Validator."""
+
+    async def __call__(
+        self,
+        primary_url: str,
+        secondary_url: str,
+        *,
+        token: str,
+        epoch: str,
+        secure: Mapping[str, Secure],
+    ) -> Sequence[str]:
+        """UpstreamError where one of the two does not answer; its arguments are those of a Validator."""
         ...
 
 

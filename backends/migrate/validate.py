@@ -14,6 +14,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any, Final
 
+from backends.contract.answers import key_of
 from backends.migrate.client import Buckets, Scope, VersionedUpstream, session
 from backends.migrate.diff import record_differences
 
@@ -126,6 +127,30 @@ async def validate_upstreams(
             suspects += await _suspects(scope, primary, secondary, findings)
         await _look_again(suspects, primary, secondary, findings)
         return findings.as_json()
+
+
+async def differing_keys(
+    primary_url: str,
+    secondary_url: str,
+    *,
+    token: str,
+    epoch: str,
+    secure: Mapping[str, tuple[ssl.SSLContext, str]] | None = None,
+) -> list[str]:
+    """Every key whose record's hash differs, at one look; the shape is that of proxy.ports.Differ. Ids are held in memory, no records."""
+    async with session() as connections:
+        known = secure or {}
+        primary, secondary = (
+            VersionedUpstream(connections, url, token=token, epoch=epoch, secure=known.get(url))
+            for url in (primary_url, secondary_url)
+        )
+        findings = Findings()
+        keys: list[str] = []
+        for scope in await _scopes(primary, secondary):
+            place = ("", scope.name) if scope.is_singleton else (scope.name, None)
+            suspects = await _suspects(scope, primary, secondary, findings)
+            keys += [key_of(place[0], place[1] or suspect.id) for suspect in suspects]
+        return keys
 
 
 async def _scopes(primary: VersionedUpstream, secondary: VersionedUpstream) -> list[Scope]:

@@ -20,4 +20,13 @@ Wait = Annotated[
         help="How long the mirror may take to drain before it is called off, such as 30s.",
     ),
 ]
+AcceptLoss = Annotated[
+    int | None,
+    typer.Option(
+        "--accept-loss",
+        metavar="N",
+        min=0,
+        help="The primary is dead: go on without the N that cannot be settled from the journal. N must match.",
+    ),
+]
 WAIT_DEFAULT = "30s"

@@ -68,7 +68,7 @@ def proxy(
     import uvloop
 
     from proxy.app import Options, run
-    from proxy.cli.tools import validator
+    from proxy.cli.tools import differ, validator
     from proxy.errors import TurnoutError
     from proxy.observe import set_up_logging
     from proxy.settings.default import environment
@@ -89,7 +89,7 @@ def proxy(
             adopt=adopt,
             must_be_validated=ready_when_validated,
         )
-        uvloop.run(run(options, validator))
+        uvloop.run(run(options, validator, differ))
     except BadSettingsError as error:
         for line in error.lines():
             complain(line)

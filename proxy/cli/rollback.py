@@ -5,9 +5,9 @@ from __future__ import annotations
 import typer
 
 from proxy.cli import admin_client, fields
-from proxy.cli.options import WAIT_DEFAULT, AsJson, Reason, Wait
+from proxy.cli.options import WAIT_DEFAULT, AcceptLoss, AsJson, Reason, Wait
 from proxy.cli.output import errors_told, say, say_json
-from proxy.cli.switch import COMMIT_TIMEOUT_S
+from proxy.cli.switch import COMMIT_TIMEOUT_S, lost_told
 
 
 def register(app: typer.Typer) -> None:
@@ -17,6 +17,7 @@ def register(app: typer.Typer) -> None:
 
 def rollback(
     reason: Reason,
+    accept_loss: AcceptLoss = None,
     wait: Wait = WAIT_DEFAULT,  # pyright: ignore[reportArgumentType] - typer parses the default like what is typed
     as_json: AsJson = False,
 ) -> None:
@@ -25,7 +26,9 @@ def rollback(
     Example: turnout rollback "Emergency rollback"
     """
     with errors_told(as_json):
-        body = {"reason": reason, "wait_s": wait}
+        body: dict[str, object] = {"reason": reason, "wait_s": wait}
+        if accept_loss is not None:
+            body["accept_loss"] = accept_loss
         result = admin_client.from_environment().post(
             "/api/v1/rollback", body, timeout_s=wait + COMMIT_TIMEOUT_S
         )
@@ -33,3 +36,5 @@ def rollback(
             say_json(result)
         else:
             say(fields.text(result, "detail"))
+            for line in lost_told(result):
+                say(line)

@@ -35,6 +35,14 @@ def serve_json(
     data: Annotated[Path, typer.Option("--data", help="The data.json.")],
     listen: Listen = ":3002",
     read_only: ReadOnly = False,
+    id_field: Annotated[
+        str | None,
+        typer.Option(
+            "--id-field",
+            metavar="NAME",
+            help="Where records without an `id` have theirs. Left out: one is made.",
+        ),
+    ] = None,
     shop_admin: Annotated[bool, typer.Option("--shop-admin", help="Not yet.", hidden=True)] = False,
     log_level: LogLevel = "info",
 ) -> None:
@@ -47,7 +55,8 @@ def serve_json(
         raise typer.Exit(FAILED)
     from backends.serve import json_context
 
-    _serve("json", json_context(data, read_only=read_only), listen, read_only=read_only, log_level=log_level)
+    around = json_context(data, read_only=read_only, id_field=id_field)
+    _serve("json", around, listen, read_only=read_only, log_level=log_level)
 
 
 def serve_postgres(
@@ -61,7 +70,18 @@ def serve_postgres(
         Path | None,
         typer.Option("--embedded", help="Run PostgreSQL from the wheel, with its data in this folder."),
     ] = None,
+    embedded_port: Annotated[
+        int,
+        typer.Option(
+            "--embedded-port",
+            metavar="PORT",
+            min=0,
+            max=65535,
+            help="Where the embedded server listens, on 127.0.0.1. 0: any free port; the log says which.",
+        ),
+    ] = 0,
     listen: Listen = ":3003",
+    read_only: ReadOnly = False,
     log_level: LogLevel = "info",
 ) -> None:
     """Serve the records in a PostgreSQL database as the same REST API.
@@ -73,12 +93,18 @@ def serve_postgres(
 
     if database_url and embedded:
         raise typer.BadParameter("--database-url and --embedded exclude each other")
-    url = None if embedded else database_url or environment(Path.cwd()).get("DATABASE_URL") or None
+    if database_url and embedded_port:
+        raise typer.BadParameter("--database-url and --embedded-port exclude each other")
+    url = (
+        None
+        if embedded or embedded_port
+        else database_url or environment(Path.cwd()).get("DATABASE_URL") or None
+    )
     _serve(
         "postgres",
-        postgres_context(url, embedded or EMBEDDED_DEFAULT),
+        postgres_context(url, embedded or EMBEDDED_DEFAULT, embedded_port),
         listen,
-        read_only=False,
+        read_only=read_only,
         log_level=log_level,
     )
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Generator, Mapping
+from collections.abc import Generator, Mapping, Sequence
 from pathlib import Path
 
 from proxy.cli import fields
@@ -41,6 +41,16 @@ async def validator(
 
     with failures_told():
         return await validate_upstreams(primary_url, secondary_url, token=token, epoch=epoch, secure=secure)
+
+
+async def differ(
+    primary_url: str, secondary_url: str, *, token: str, epoch: str, secure: Mapping[str, Secure]
+) -> Sequence[str]:
+    """The proxy's ports.Differ."""
+    from backends.migrate.validate import differing_keys
+
+    with failures_told():
+        return await differing_keys(primary_url, secondary_url, token=token, epoch=epoch, secure=secure)
 
 
 def primary_url(admin: AdminClient) -> str:

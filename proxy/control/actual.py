@@ -4,11 +4,11 @@ from __future__ import annotations
 
 import json
 import sqlite3
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable
 
 import msgspec
 
-from proxy.journal.store import GapMark, HistoryLine, JournalMeta, JournalStore, Override, Pause
+from proxy.journal.store import GapMark, HistoryLine, JournalMeta, JournalStore, Override, Pause, Returning
 from proxy.ports import Clock
 
 HISTORY_LINES_MAX = 1000
@@ -47,23 +47,37 @@ class Actual:
         self.meta.burned = epoch
 
     async def commit(
-        self, *, primary: str, epoch: int, overrides: Iterable[Override] | None, line: HistoryLine | None
+        self,
+        *,
+        primary: str,
+        epoch: int,
+        overrides: Iterable[Override] | None,
+        line: HistoryLine | None,
+        returning: Returning | None = None,
+        work: Callable[[object], None] | None = None,
     ) -> None:
-        """One transaction: primary and epoch, the overrides of a switch (None: leave them), a line of history."""
+        """One transaction: primary and epoch, the overrides of a switch (None: leave them), a line of history; and, where the old
+        primary is left behind, what must happen when it returns, and ``work``."""
         assert epoch <= self.meta.burned, (
             "an epoch is burned before it is announced, and announced before it is committed"
         )
         new = None if overrides is None else list(overrides)
 
-        def work(db: sqlite3.Connection) -> None:
+        def commit(db: sqlite3.Connection) -> None:
             _set(db, primary=primary, epoch=str(epoch))
             if new is not None:
                 _set_overrides(db, new)
+            if returning is not None:
+                _set(db, returning=msgspec.json.encode(returning).decode())
+            if work is not None:
+                work(db)
             if line is not None:
                 _line(db, line)
 
-        await self._journal.transact(work)
+        await self._journal.transact(commit)
         self.meta.primary, self.meta.epoch = primary, epoch
+        if returning is not None:
+            self.meta.returning = returning
         if new is not None:
             self.overrides = {one.path: one for one in new}
 
@@ -89,11 +103,16 @@ class Actual:
         await self._journal.transact(work)
         self.meta.paused = pause
 
-    async def validated(self, began_wall_s: float) -> None:
-        """A validation that began then found equal: the gaps from before are cleared."""
+    async def returned(self) -> None:
+        """The upstream that was left behind may be mirrored to."""
+        await self._journal.transact(lambda db: _set(db, returning=""))
+        self.meta.returning = None
+
+    async def validated(self, began_wall_s: float, last_gap: int) -> None:
+        """A validation that began then, when ``last_gap`` was the last mark, found equal: the gaps up to it are cleared."""
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("delete from gaps where since < ?", (began_wall_s,))
+            db.execute("delete from gaps where id <= ?", (last_gap,))
             _set(db, validated=str(began_wall_s))
 
         await self._journal.transact(work)

@@ -13,7 +13,17 @@ import structlog
 from aiohttp import web
 
 from proxy.control.admin_mirror import add_routes
-from proxy.control.bodies import actor_of, answer, fields_of, integer, problem, seconds, text, weight
+from proxy.control.bodies import (
+    actor_of,
+    answer,
+    count_of,
+    fields_of,
+    integer,
+    problem,
+    seconds,
+    text,
+    weight,
+)
 from proxy.control.guard import AdminTokens, refusal
 from proxy.control.panel import Panel
 from proxy.errors import PreconditionError, TurnoutError, UsageError
@@ -170,7 +180,7 @@ class Admin:
         return answer(await self._panel.status(), headers={"ETag": self._panel.controller.etag})
 
     async def switch(self, request: web.Request) -> web.Response:
-        body = await fields_of(request, {"to", "reason", "force", "dry_run", "wait_s"})
+        body = await fields_of(request, {"to", "reason", "force", "dry_run", "wait_s", "accept_loss"})
         if "to" not in body or not text(body, "reason", ""):
             raise UsageError("a switch needs `to` and a `reason`")
         return answer(
@@ -181,16 +191,20 @@ class Admin:
                 force=body.get("force") is True,
                 dry_run=body.get("dry_run") is True,
                 wait_s=seconds(body.get("wait_s")),
+                accept_loss=count_of(body.get("accept_loss")),
             )
         )
 
     async def rollback(self, request: web.Request) -> web.Response:
-        body = await fields_of(request, {"reason", "wait_s"})
+        body = await fields_of(request, {"reason", "wait_s", "accept_loss"})
         if not text(body, "reason", ""):
             raise UsageError("a rollback needs a `reason`")
         return answer(
             await self._panel.controller.rollback(
-                reason=text(body, "reason", ""), actor=actor_of(request), wait_s=seconds(body.get("wait_s"))
+                reason=text(body, "reason", ""),
+                actor=actor_of(request),
+                wait_s=seconds(body.get("wait_s")),
+                accept_loss=count_of(body.get("accept_loss")),
             )
         )
 

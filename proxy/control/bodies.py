@@ -93,7 +93,7 @@ def seconds(value: object, default: float = 30.0) -> float:
     return float(value)
 
 
-def count(value: object) -> int | None:
+def count_of(value: object) -> int | None:
     """A whole number from 0, or None where it was not given."""
     if value is None:
         return None

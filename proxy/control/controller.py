@@ -8,30 +8,29 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import AsyncIterator, Callable, Mapping
-from dataclasses import replace
+from collections.abc import AsyncIterator, Callable, Mapping, Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 import structlog
 
-from proxy.control import epochs, filing
+from proxy.control import filing
 from proxy.control.actual import Actual
+from proxy.control.leaving import Leaving, loss_text, lost_json
+from proxy.control.looks import Looks
 from proxy.control.mirroring import Mirroring
 from proxy.control.status import rollback_of, stage_of
-from proxy.control.switch import Facts, Refusal, preflight, standing
+from proxy.control.switch import Refusal, preflight, standing
 from proxy.control.switching import Passage, Switching
 from proxy.errors import ConflictError, RefusedError, SettingsError, TurnoutError, UsageError
 from proxy.journal.store import HistoryLine, Override
 from proxy.kinds import Kinds
 from proxy.model import Snapshot, Stage
-from proxy.ports import Clock, MirrorControl, Sender
+from proxy.ports import Clock, MirrorControl, Salvager, Sender
 from proxy.settings.compile import compile_snapshot
 from proxy.settings.load import FROM_FILE, Settings, load
 
 log = structlog.get_logger("control")
-
-PURSUE_AGAIN_S = 60.0
-"""A wish for another primary that the file or the environment holds is tried again at most this often."""
 
 PRIMARY = "primary"
 CANARY_ENABLED = "canary.enabled"
@@ -42,6 +41,15 @@ SHOWN = (PRIMARY, CANARY_ENABLED, CANARY_WEIGHT, CANARY_ALWAYS, MIRROR_ENABLED)
 """The settings that have verbs, whose sources are always shown."""
 
 WAIT_S = 30.0
+
+
+@dataclass(slots=True)
+class WantedErrors:
+    """Why what is wanted is not yet so, as the last try said; a new one with each change of what is wanted."""
+
+    primary: str = ""
+    mirror: str = ""
+    tried_at_s: float = float("-inf")
 
 
 class SnapshotBox:
@@ -67,6 +75,7 @@ class Controller:
         box: SnapshotBox,
         mirroring: Mirroring,
         kinds: Kinds,
+        salvager: Salvager,
     ) -> None:
         self.kinds = kinds
         self._config = config
@@ -87,9 +96,7 @@ class Controller:
         self.switches: dict[tuple[str, str], int] = {}
         self.held_s: list[float] = []
         self.on_publish: list[Callable[[Snapshot], None]] = []
-        self._pursued_at_s = float("-inf")
-        self._wanted_error = ""
-        self._mirror_error = ""
+        self.wanted_errors = WantedErrors()
         self.switching = Switching(
             actual=actual,
             mirror=mirror,
@@ -98,6 +105,17 @@ class Controller:
             hold_timeout_s=lambda: self.box.current.limits.hold_timeout_s,
             publish=self.publish,
             secondary=lambda: self.other(self._actual.meta.primary),
+            kinds=kinds,
+        )
+        self._looks = Looks(actual=actual, mirror=mirror, sender=sender, clock=clock, kinds=kinds)
+        self._leaving = Leaving(
+            switching=self.switching,
+            actual=actual,
+            mirror=mirror,
+            salvager=salvager,
+            sender=sender,
+            clock=clock,
+            publish=self.publish,
             kinds=kinds,
         )
         mirroring.bind(self.switching, self.publish)
@@ -167,11 +185,13 @@ class Controller:
         found: list[str] = []
         if self.wanted_primary != self.primary:
             found.append(
-                f"primary: {self.wanted_primary} is wanted, {self.primary} is: {self._wanted_error or 'switching'}"
+                f"primary: {self.wanted_primary} is wanted, {self.primary} is: {self.wanted_errors.primary or 'switching'}"
             )
         if self.is_mirror_wanted != self.mirroring.is_on:
             wanted = "on" if self.is_mirror_wanted else "off"
-            found.append(f"mirror: {wanted} is wanted, and not yet so: {self._mirror_error or 'under way'}")
+            found.append(
+                f"mirror: {wanted} is wanted, and not yet so: {self.wanted_errors.mirror or 'under way'}"
+            )
         if self.mirroring.is_on and self.is_canary_enabled and self._mirror.unproven():
             found.append("canary: waits for `turnout validate` where the mirror did not carry everything")
         found.extend(f"{self._config.name}: {fault}" for fault in self.faults)
@@ -247,7 +267,7 @@ class Controller:
         self.reloads["success"] += 1
         self.reloaded_wall_s = self._clock.wall()
         self.publish()
-        self._pursued_at_s = float("-inf")
+        self.wanted_errors = WantedErrors()
 
     def _overrides(self) -> list[Override]:
         return list(self._actual.overrides.values())
@@ -259,49 +279,6 @@ class Controller:
         """The others have ended."""
         if len(overrides) < len(self._actual.overrides):
             await self._actual.set_overrides(overrides)
-
-    async def pursue(self) -> None:
-        """Run forever: bring the mirror and the primary to what the file or the environment wants."""
-        while True:
-            await asyncio.sleep(0.2)
-            is_as_wanted = (
-                self.wanted_primary == self.primary and self.is_mirror_wanted == self.mirroring.is_on
-            )
-            if is_as_wanted:
-                self._wanted_error = self._mirror_error = ""
-            elif self._clock.now() - self._pursued_at_s >= PURSUE_AGAIN_S:
-                self._pursued_at_s = self._clock.now()
-                await self._pursue_mirror()
-                await self._pursue_primary()
-
-    async def _pursue_mirror(self) -> None:
-        if self.is_mirror_wanted == self.mirroring.is_on:
-            return
-        why = f"{self._config.name} asks for it"
-        try:
-            if self.is_mirror_wanted:
-                await self.mirroring.enable()
-            else:
-                await self.mirroring.disable(why, wait_s=WAIT_S)
-        except TurnoutError as error:
-            self._mirror_error = str(error)
-            log.warning(
-                "wanted_not_yet", mirror=self.is_mirror_wanted, error=str(error), again_s=PURSUE_AGAIN_S
-            )
-        else:
-            verb = "mirror enable" if self.mirroring.is_on else "mirror disable"
-            await self._actual.remember("file", verb, "", why)
-
-    async def _pursue_primary(self) -> None:
-        wanted = self.wanted_primary
-        if wanted != self.primary:
-            try:
-                await self.switch(
-                    wanted, reason=f"{self._config.name} asks for it", actor="file", wait_s=WAIT_S
-                )
-            except TurnoutError as error:
-                self._wanted_error = str(error)
-                log.warning("wanted_not_yet", primary=wanted, error=str(error), again_s=PURSUE_AGAIN_S)
 
     # -- wishes of operators -------------------------------------------------------------------------
 
@@ -407,43 +384,13 @@ class Controller:
         new = [Override(path, value, base.filed(path)) for path, value in filed.overrides.items()]
         return self._in_force(filed.text, [*kept, *new])
 
-    async def facts(self, to: str) -> Facts:
-        """What preflight looks at, asked now."""
-        meta = self._actual.meta
-        primary_error = await self._trouble(meta.primary)
-        secondary_error = await self._trouble(self.other(meta.primary)) or self._mirror.secondary_trouble()
-        age_s = self._clock.wall() - meta.validated_wall_s if meta.validated_wall_s else None
-        return Facts(
-            to=to,
-            primary=meta.primary,
-            is_mirrored=self.box.current.mirror.enabled,
-            is_primary_up=not primary_error,
-            is_secondary_up=not secondary_error,
-            trouble=secondary_error,
-            gaps=self._mirror.unproven(),
-            dead=self._mirror.dead_keys(),
-            in_doubt=0,
-            is_paused=meta.paused is not None,
-            validation_age_s=age_s,
-        )
-
-    async def _trouble(self, upstream: str) -> str:
-        try:
-            await epochs.look(self._sender, upstream, self.kinds, timeout_s=1.0)
-        except TurnoutError as error:
-            return str(error)
-        return ""
-
     async def preflight(self, to: str, *, force: bool) -> list[Refusal]:
+        """What stands against a switch, asked now. UsageError where there is no such upstream."""
         if to not in self.names:
             names = " and ".join(self.names)
             raise UsageError(f"there is no upstream {to!r}", f"there are {names}")
-        if not self.box.current.mirror.enabled:
-            return preflight(
-                Facts(to, self.primary, is_mirrored=False, is_primary_up=True, is_secondary_up=True, trouble="",
-                      gaps=(), dead=(), in_doubt=0, is_paused=False, validation_age_s=0.0)
-            )  # fmt: skip
-        return standing(preflight(await self.facts(to)), force=force)
+        found = await self._looks.facts(to, self.other(self.primary), is_mirrored=self.mirroring.is_on)
+        return standing(preflight(found), force=force)
 
     async def switch(
         self,
@@ -455,24 +402,28 @@ class Controller:
         dry_run: bool = False,
         wait_s: float = WAIT_S,
         verb: str = "switch",
+        accept_loss: int | None = None,
     ) -> dict[str, object]:
-        """Make ``to`` the primary, with the canary off; what happened. RefusedError with nothing changed."""
+        """Make ``to`` the primary, with the canary off; what happened. RefusedError with nothing changed.
+
+        ``accept_loss``: the primary is dead, and this much of what it acknowledged may be left behind.
+        """
         refusals = await self.preflight(to, force=force)
         if to == self.primary:
             return {"changed": False, "primary": to, "detail": f"{to} is the primary already"}
+        if self.mirroring.is_on and (trouble := await self._looks.trouble(self.primary)):
+            return await self._without_primary(
+                to, trouble, reason=reason, actor=actor, dry_run=dry_run, wait_s=wait_s, verb=verb, accept_loss=accept_loss
+            )  # fmt: skip
+        if accept_loss is not None:
+            raise RefusedError(
+                f"the primary {self.primary} answers: nothing needs to be lost", "leave --accept-loss out"
+            )
         if refusals and not dry_run:
             self._count(to, "refused")
             raise RefusedError("; ".join(one.text for one in refusals), refusals[0].hint)
         if dry_run:
-            return {
-                "changed": False,
-                "primary": self.primary,
-                "would": "refuse" if refusals else "switch",
-                "refusals": [
-                    {"text": one.text, "hint": one.hint, "forcible": one.is_forcible} for one in refusals
-                ],
-                "lag_entries": self._mirror.lag_entries(),
-            }
+            return self._planned(refusals)
         old = self.primary
         passage = Passage(
             primary=to,
@@ -498,9 +449,81 @@ class Controller:
             "detail": f"{to} is the primary; writes were held for {passage.held_s * 1000:.0f} ms",
         }
 
-    async def rollback(self, *, reason: str, actor: str, wait_s: float = WAIT_S) -> dict[str, object]:
+    def _planned(self, refusals: Sequence[Refusal]) -> dict[str, object]:
+        """What a dry run answers."""
+        told = [{"text": one.text, "hint": one.hint, "forcible": one.is_forcible} for one in refusals]
+        return {
+            "changed": False,
+            "primary": self.primary,
+            "would": "refuse" if refusals else "switch",
+            "refusals": told,
+            "lag_entries": self._mirror.lag_entries(),
+        }
+
+    async def _without_primary(
+        self,
+        to: str,
+        trouble: str,
+        *,
+        reason: str,
+        actor: str,
+        dry_run: bool,
+        wait_s: float,
+        verb: str,
+        accept_loss: int | None,
+    ) -> dict[str, object]:
+        """Away from a dead primary: what the journal holds is settled, and goes on without the rest only if it was counted right."""
+        old = self.primary
+        if other := await self._looks.trouble(to):
+            self._count(to, "refused")
+            raise RefusedError(f"neither upstream answers: {trouble}; {other}", "start one of them")
+        if accept_loss is None:
+            refusal, lost = await self._leaving.plan(old, trouble)
+            if dry_run:
+                return {**self._planned([refusal]), "lost": lost_json(lost)}
+            self._count(to, "refused")
+            raise RefusedError(refusal.text, refusal.hint)
+        line = self._actual.line(
+            actor, verb, f"{old} → {to}, without {old}: --accept-loss {accept_loss}", reason
+        )
+        passage = Passage(
+            primary=to,
+            secondary=old,
+            wait_s=wait_s,
+            overrides=lambda: self._switch_overrides(to),
+            line=line,
+            accept_loss=accept_loss,
+        )
+        try:
+            await self._leaving.run(passage)
+        except RefusedError:
+            self._count(to, "called-off")
+            raise
+        self._count(to, "forced")
+        self.held_s.append(passage.held_s)
+        async with self._lock:
+            await self._follow_with_file(to)
+        return {
+            "changed": True,
+            "primary": to,
+            "epoch": passage.epoch,
+            "held_ms": round(passage.held_s * 1000, 1),
+            "lost": lost_json(passage.lost),
+            "detail": f"{to} is the primary, {old} was left behind; {loss_text(passage.lost)}",
+        }
+
+    async def rollback(
+        self, *, reason: str, actor: str, wait_s: float = WAIT_S, accept_loss: int | None = None
+    ) -> dict[str, object]:
         """Safe to say at any stage (DESIGN section 4, Rollback)."""
-        match rollback_of(self.stage):
+        way = rollback_of(self.stage)
+        if accept_loss is not None and way != "switch-back":
+            other = self.other(self.primary)
+            raise RefusedError(
+                f"stage {self.stage}: a rollback would not change the primary",
+                f'if {self.primary} is dead: turnout switch {other} "why" --accept-loss {accept_loss}',
+            )
+        match way:
             case "nothing":
                 return {
                     "changed": False,
@@ -524,6 +547,7 @@ class Controller:
                     force=True,
                     wait_s=wait_s,
                     verb="rollback",
+                    accept_loss=accept_loss,
                 )
             case _:
                 raise RefusedError(

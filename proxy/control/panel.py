@@ -123,6 +123,7 @@ class Panel:
                 "writes_held": self._held(),
                 "secondary_trouble": self._mirror.secondary_trouble(),
                 "paused": self._paused(),
+                "returning": self._returning(),
                 "unproven": [prefix or "/" for prefix in self._mirror.unproven()],
                 **stats,
             },
@@ -145,6 +146,18 @@ class Panel:
             return None
         return {"since": time_text(pause.since_wall_s), "actor": pause.actor, "reason": pause.reason}
 
+    def _returning(self) -> dict[str, object] | None:
+        """The upstream that was left behind dead, while it is not mirrored to yet."""
+        returning = self._actual.meta.returning
+        if returning is None:
+            return None
+        return {
+            "upstream": returning.upstream,
+            "since": time_text(returning.since_wall_s),
+            "keys": list(returning.keys),
+            "in_doubt": len(returning.doubts),
+        }
+
     def _held(self) -> str:
         """Why writes wait now; empty when they do not."""
         return self._mirror.fence_reason()
@@ -157,6 +170,7 @@ class Panel:
             **self.stats(),
             "enabled": self.controller.box.current.mirror.enabled,
             "paused": self._paused(),
+            "returning": self._returning(),
             "writes_held": self._held(),
             "secondary_trouble": self._mirror.secondary_trouble(),
             "unproven": [prefix or "/" for prefix in self._mirror.unproven()],

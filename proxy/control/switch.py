@@ -28,6 +28,10 @@ class Step(StrEnum):
     REFUSED = "refused"
     CALLED_OFF = "called-off"
     RENEW = "renew"
+    STILL = "still"
+    """Away from a dead primary: every write that was sent to it has ended, and nothing is under way."""
+    SALVAGE = "salvage"
+    """What the journal holds is brought to the other upstream; what is lost is counted."""
 
 
 class Came(StrEnum):
@@ -48,6 +52,22 @@ TRANSITIONS: dict[Step, dict[Came, Step]] = {
     Step.REFUSED: {},
     Step.CALLED_OFF: {},
 }
+
+FORCED: dict[Step, dict[Came, Step]] = {
+    Step.PREFLIGHT: {Came.OK: Step.FENCE, Came.FAILED: Step.REFUSED},
+    Step.FENCE: {Came.OK: Step.STILL, Came.FAILED: Step.CALLED_OFF},
+    Step.STILL: {Came.OK: Step.SALVAGE, Came.FAILED: Step.CALLED_OFF},
+    Step.SALVAGE: {Came.OK: Step.BURN, Came.FAILED: Step.CALLED_OFF},
+    Step.BURN: {Came.OK: Step.ANNOUNCE, Came.FAILED: Step.RENEW},
+    Step.ANNOUNCE: {Came.OK: Step.COMMIT, Came.FAILED: Step.RENEW},
+    Step.COMMIT: {Came.OK: Step.DONE, Came.FAILED: Step.RENEW},
+    Step.RENEW: {Came.OK: Step.CALLED_OFF},
+    Step.DONE: {},
+    Step.REFUSED: {},
+    Step.CALLED_OFF: {},
+}
+"""Away from a primary that is dead: announced at the living upstream alone; the other one learns it when it returns. Here RENEW cannot
+wait for the primary: writes stay held until it answers, or the next try goes through."""
 
 VALIDATION_AGE_S_MAX = 24 * 3600.0
 """A switch wants a validation that found equal and is younger than this; ``--force`` skips that alone."""
@@ -98,8 +118,8 @@ def preflight(facts: Facts) -> list[Refusal]:
     if not facts.is_primary_up:
         found.append(
             Refusal(
-                f"the primary {facts.primary} does not answer: a switch away from a dead primary is not yet built",
-                f"start {facts.primary} again",
+                f"the primary {facts.primary} does not answer",
+                f"start {facts.primary} again; only if it is lost, go on without it: --accept-loss",
             )
         )
     if not facts.is_secondary_up:

@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Iterable
+from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
+from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 
 import structlog
@@ -15,7 +16,7 @@ from proxy.errors import RefusedError, TurnoutError
 from proxy.failpoints import hit
 from proxy.journal.store import HistoryLine, Override
 from proxy.kinds import Kinds
-from proxy.ports import Clock, MirrorControl, Sender
+from proxy.ports import Clock, Lost, MirrorControl, Sender
 
 log = structlog.get_logger("control")
 
@@ -43,6 +44,9 @@ class Passage:
     held_s: float = 0.0
     epoch: int = 0
     trail: list[str] = field(default_factory=list[str])
+    accept_loss: int | None = None
+    """Of a passage away from a dead primary: how much may be lost."""
+    lost: Sequence[Lost] = ()
 
 
 class Switching:
@@ -68,6 +72,8 @@ class Switching:
         self._hold_timeout_s = hold_timeout_s
         self._publish = publish
         self._secondary = secondary
+        self._opening: asyncio.Task[None] | None = None
+        self._open: Callable[[], Coroutine[None, None, None]] | None = None
         self._lock = asyncio.Lock()
         self.is_running = False
         self.is_open = False
@@ -81,26 +87,51 @@ class Switching:
                 f"{self._actual.meta.primary} has not taken this start's epoch yet",
                 "wait until it answers: `turnout status` shows why writes wait",
             )
+        # A client of the admin API that hangs up must not stop a switch half way.
+        await asyncio.shield(asyncio.ensure_future(self._walk_alone(passage)))
+        if passage.step is not Step.DONE:
+            raise RefusedError(
+                f"called off: {passage.why}; nothing has changed", "look at `turnout status`, then try again"
+            )
+
+    def begin_opening(self, opening: Callable[[], Coroutine[None, None, None]]) -> None:
+        """Run startup.open_for_writes beside; a passage away from a dead primary ends it, and begins it anew if it fails."""
+        self._open = opening
+        self.open_again()
+
+    def open_again(self) -> None:
+        """Begin it anew."""
+        if self._open is not None:
+            self._opening = asyncio.get_running_loop().create_task(self._open())
+
+    async def stop(self) -> None:
+        """End what runs beside."""
+        if self._opening is not None:
+            self._opening.cancel()
+            await asyncio.gather(self._opening, return_exceptions=True)
+
+    @asynccontextmanager
+    async def alone(self) -> AsyncGenerator[None]:
+        """Nobody else takes an epoch meanwhile. RefusedError where somebody is about to."""
         if self.is_running:
             raise RefusedError("another switch or validation is taking a new epoch", "try again in a second")
         async with self._lock:
             self.is_running = True
             try:
-                # A client of the admin API that hangs up must not stop a switch half way.
-                await asyncio.shield(asyncio.ensure_future(self._walk(passage)))
+                yield
             finally:
                 self.is_running = False
-        if passage.step is not Step.DONE:
-            raise RefusedError(
-                f"called off: {passage.why}; nothing has changed", "look at `turnout status`, then try again"
-            )
+
+    async def _walk_alone(self, passage: Passage) -> None:
+        async with self.alone():
+            await self._walk(passage)
 
     async def _walk(self, passage: Passage) -> None:
         acts = {
             Step.DRAIN: self._drain,
             Step.FENCE: self._fence,
             Step.REST: self._rest,
-            Step.BURN: self._burn,
+            Step.BURN: self.burn,
             Step.ANNOUNCE: self._announce,
             Step.COMMIT: self._commit,
             Step.RENEW: self._renew,
@@ -149,7 +180,7 @@ class Switching:
         passage.why = f"{self._mirror.lag_entries()} entries were not settled within {timeout_s * 1000:.0f} ms of holding writes"
         return False
 
-    async def _burn(self, passage: Passage) -> bool:
+    async def burn(self, passage: Passage) -> bool:
         passage.epoch = self._actual.meta.burned + 1
         await self._actual.burn(passage.epoch)
         hit("switch-burned")

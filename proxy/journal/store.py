@@ -75,7 +75,8 @@ class Pause:
 class Returning:
     """What must happen before an upstream that was left behind dead is mirrored to (DESIGN section 5, "Primary dead").
 
-    ``keys`` could not be settled from the journal; ``doubts`` are the request ids that it is asked about (void) when it returns.
+    ``keys`` lack an acknowledged write; ``doubts`` are the request ids that it is asked about (void) when it returns, each
+    with its key, which is empty where only the upstream knows it.
     """
 
     upstream: str
@@ -83,7 +84,7 @@ class Returning:
     epoch: int
     """The epoch in which it was left."""
     keys: tuple[str, ...]
-    doubts: tuple[int, ...]
+    doubts: tuple[tuple[int, str], ...]
 
 
 @dataclass(slots=True)

@@ -186,7 +186,10 @@ class Gate:
             return
         entry.is_replayable = is_replayable
         if entry.is_replayable:
-            entry.request_body, entry.answer_body = answer.request_body, answer.body
+            entry.request_body = answer.request_body
+        if entry.is_replayable or settle.is_record(answer):
+            # What a repair from the journal needs, should the primary die (mirror/salvage.py).
+            entry.answer_body = answer.body
         state_after = _as_accepted(entry)
 
         def on_disk(error: TurnoutError | None) -> None:

@@ -60,6 +60,8 @@ class Lanes:
         self._writes = 0
         self.is_paused = False
         """An operator's pause: entries are journaled, nothing is sent."""
+        self.is_halted = False
+        """The primary is dead, and what is unsettled is being settled without it: nothing is begun, not even a void."""
         self.is_secondary_up = True
         self._lanes_at_once_max = lanes_at_once_max
         self._working = 0
@@ -315,6 +317,20 @@ class Lanes:
             self._settle(entry)
         return gone
 
+    def give_up_all(self) -> list[int]:
+        """The roles have changed without the primary: every entry ends, settled from the journal or named; returns their seqs."""
+        assert self.is_still(), "nothing is under way"
+        seqs = list(self.entries)
+        for seq in seqs:
+            entry = self.entries[seq]
+            entry.state = after(entry.state, EntryEvent.GIVEN_UP)
+            self.body_bytes -= entry.kept_bytes
+            self._forget(entry)
+        for waiting in (self._asked, self._doubts, self._dead, self._delayed, self._waiting):
+            waiting.clear()
+        self._ready.clear()
+        return seqs
+
     def secondary_up(self) -> None:
         """Its health has returned: waits are over at once."""
         self.is_secondary_up = True
@@ -324,6 +340,8 @@ class Lanes:
 
     def commands(self, now_s: float) -> Iterator[Command]:
         """What to begin now. Each command is reported back by exactly one event."""
+        if self.is_halted:
+            return
         for seq in [seq for seq, at_s in self._doubts.items() if at_s <= now_s]:
             del self._doubts[seq]
             self._voiding.add(seq)
@@ -359,6 +377,8 @@ class Lanes:
 
     def next_at_s(self) -> float | None:
         """When `commands` will have something that it has not now; None: only after an event."""
+        if self.is_halted:
+            return None
         times = list(self._doubts.values())
         if not self.is_paused and self.is_secondary_up:
             times.extend(self._delayed.values())
@@ -391,6 +411,10 @@ class Lanes:
 
     def dead_lanes(self) -> list[Lane]:
         return [self.lanes[key] for key in self._dead]
+
+    def is_still(self) -> bool:
+        """No command is under way."""
+        return not self._working and not self._voiding
 
     def is_idle(self) -> bool:
         return self.unsettled_writes() == 0  # drained: nothing unsettled but dead keys

@@ -93,6 +93,11 @@ def is_replayable(entry: Entry, answer: PrimaryAnswer, *, is_exact: bool = True)
     return not entry.can_learn_key or "id" in carried(answer.body, ("id",))
 
 
+def is_record(answer: PrimaryAnswer) -> bool:
+    """Whether an accepted answer may show the record as the primary has it now."""
+    return answer.body is not None and 200 <= answer.status < 300 and is_json(answer.headers)
+
+
 def replay_headers(entry: Entry, credentials: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
     """End-to-end headers of the replay, without those of the mirror itself (replay-undecided)."""
     replaced = {name.lower() for name, value in credentials if value}

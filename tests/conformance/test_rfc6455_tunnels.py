@@ -119,7 +119,7 @@ async def test_9110_7_8_when_one_side_is_lost_the_other_is_told(gateway: Gateway
         client = await RawClient.connect(port)
         client.send(ASK)
         assert (await client.response(interim=True)).status == 101
-        client.writer.transport.abort()
+        client.reset()
         await asyncio.wait_for(lost.wait(), 5)
 
 

@@ -42,7 +42,7 @@ async def test_9112_8_an_upload_whose_client_leaves_never_looks_whole(
         client = await RawClient.connect(port)
         client.send(b"POST / HTTP/1.1\r\nHost: a\r\n" + framing + b"\r\n\r\n" + part)
         await upstream.request()
-        client.writer.transport.abort() if way == "resets" else client.writer.close()
+        client.reset() if way == "resets" else client.writer.close()
         data = await asyncio.wait_for(got, 8)
     assert not data.endswith(b"0\r\n\r\n")
     assert len(data) < 1000
@@ -67,7 +67,7 @@ async def test_9112_9_5_a_client_that_is_gone_frees_the_upstream(gateway: Gatewa
         client = await RawClient.connect(port)
         client.send(GET)
         await client.reader.readuntil(b"hello")
-        client.writer.transport.abort()
+        client.reset()
         await asyncio.wait_for(gone.wait(), 5)
 
 

@@ -14,6 +14,7 @@ from proxy.control import startup
 from proxy.control.actual import Actual
 from proxy.control.controller import Controller, SnapshotBox
 from proxy.control.mirroring import Mirroring
+from proxy.control.pursuit import pursue
 from proxy.control.validations import Validations
 from proxy.errors import TurnoutError
 from proxy.forward.forwarder import Forwarder
@@ -21,6 +22,7 @@ from proxy.kinds import Kinds
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX
 from proxy.mirror.gate import Gate
 from proxy.mirror.handle import MirrorHandle
+from proxy.mirror.left_behind import LeftBehind
 from proxy.mirror.replayer import Replayer
 from proxy.mirror.state import MirrorState, Roles
 from proxy.ports import Clock, Sender
@@ -83,8 +85,8 @@ class SimulatedClock:
 class FileDisk:
     """routing.yaml; an edit is there whole or not at all."""
 
-    def __init__(self) -> None:
-        self.text = ROUTING
+    def __init__(self, ignored: str = "") -> None:
+        self.text = ROUTING + ignored
 
 
 class SimulatedController(Controller):
@@ -187,6 +189,7 @@ class Proxy:
             box=box,
             mirroring=mirroring,
             kinds=kinds,
+            salvager=LeftBehind(state, replayer, journal, sender, clock),
         )
         controller.process, controller.file = self.process, self.file
         await controller.begin()
@@ -214,7 +217,7 @@ class Proxy:
         replayer.look_for_secondary("it has not answered yet")
         tasks = [
             asyncio.create_task(startup.open_for_writes(sender, actual, mirror, controller.switching, kinds)),
-            asyncio.create_task(controller.pursue()),
+            asyncio.create_task(pursue(controller, actual, clock, "routing.yaml")),
         ]
         self.is_open = True
         await asyncio.gather(*tasks)

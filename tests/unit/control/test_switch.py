@@ -6,7 +6,7 @@ from dataclasses import replace
 import pytest
 
 from proxy.control.status import rollback_of, stage_of
-from proxy.control.switch import TRANSITIONS, Came, Facts, Step, preflight, standing
+from proxy.control.switch import FORCED, TRANSITIONS, Came, Facts, Step, preflight, standing
 from proxy.model import Canary, Endpoint, Limits, MirrorSettings, Snapshot, Stage, Upstream
 
 FINE = Facts(
@@ -32,6 +32,16 @@ def test_after_the_burn_the_only_way_back_is_a_renewed_epoch() -> None:
         assert TRANSITIONS[step][Came.FAILED] is Step.CALLED_OFF
 
 
+def test_without_the_primary_the_table_burns_only_what_was_salvaged_and_ends_always() -> None:
+    assert FORCED[Step.STILL][Came.OK] is Step.SALVAGE
+    assert FORCED[Step.SALVAGE] == {Came.OK: Step.BURN, Came.FAILED: Step.CALLED_OFF}
+    for choices in itertools.product(Came, repeat=8):
+        step = Step.PREFLIGHT
+        for came in choices:
+            step = FORCED[step].get(came, step)
+        assert FORCED[step] == {} or step is Step.RENEW
+
+
 def test_nothing_stands_against_a_switch_when_all_is_well() -> None:
     assert preflight(FINE) == []
 
@@ -40,7 +50,7 @@ def test_nothing_stands_against_a_switch_when_all_is_well() -> None:
     ("facts", "words"),
     [
         (replace(FINE, is_mirrored=False), "the mirror is off"),
-        (replace(FINE, is_primary_up=False), "not yet built"),
+        (replace(FINE, is_primary_up=False), "does not answer"),
         (replace(FINE, is_secondary_up=False, trouble="refused"), "postgres does not answer: refused"),
         (replace(FINE, gaps=("", "/api/x")), "under /, /api/x"),
         (replace(FINE, dead=("/api/orders/1",)), "/api/orders/1"),

@@ -169,7 +169,7 @@ def rules_of_the_mirror() -> set[str]:
 def test_every_rule_of_the_mirror_is_told_by_its_name():
     rules = {
         name
-        for file in ("lanes.py", "sweeps.py", "settle.py", "plain.py")
+        for file in ("lanes.py", "sweeps.py", "settle.py", "plain.py", "salvage.py")
         for name in re.findall(
             r"\*\*([a-z-]+)\*\*", (ROOT / "proxy" / "mirror" / file).read_text("utf-8").split('"""')[1]
         )
