@@ -19,7 +19,7 @@ LONGER_MODULES = {
     "proxy/mirror/replayer.py",
 }
 """Over the bound today. Whoever shortens one takes it off."""
-LONGEST_LINES_MAX = 600
+LONGEST_LINES_MAX = 640
 """Of those listed."""
 
 
