@@ -412,7 +412,10 @@ class Controller:
         refusals = await self.preflight(to, force=force)
         if to == self.primary:
             return {"changed": False, "primary": to, "detail": f"{to} is the primary already"}
-        if self.mirroring.is_on and (trouble := await self._looks.trouble(self.primary)):
+        trouble = await self._looks.trouble(self.primary) if self.mirroring.is_on else ""
+        if to == self.primary:  # another switch, while the primary was looked at
+            return {"changed": False, "primary": to, "detail": f"{to} is the primary already"}
+        if trouble:
             return await self._without_primary(
                 to, trouble, reason=reason, actor=actor, dry_run=dry_run, wait_s=wait_s, verb=verb, accept_loss=accept_loss
             )  # fmt: skip

@@ -78,6 +78,7 @@ class Leaving:
 
     async def _walk_alone(self, passage: Passage) -> None:
         async with self._switching.alone():
+            self._switching.demand_roles(passage)
             await self._walk(passage)
 
     async def _walk(self, passage: Passage) -> None:

@@ -112,6 +112,9 @@ async def ensure_secondary(sender: Sender, actual: Actual, upstream: str, kinds:
     meta = actual.meta
     if meta.burned > meta.epoch:
         return False
+    if not kinds.is_known(meta.primary):
+        # Not having heard of it yet makes it no plain one: what is mirrored from a plain primary gets numbers of our own making.
+        await epochs.look(sender, meta.primary, kinds)
     await epochs.ensure(
         sender,
         upstream,

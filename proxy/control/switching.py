@@ -48,6 +48,11 @@ class Passage:
     """Of a passage away from a dead primary: how much may be lost."""
     lost: Sequence[Lost] = ()
 
+    @property
+    def decided_under(self) -> str:
+        """Who was primary when this was decided: a switch makes the old one the secondary, a validation changes nobody."""
+        return self.primary if self.overrides is None else self.secondary
+
 
 class Switching:
     """The one place where an epoch is burned, announced and committed while the proxy runs. One passage at a time."""
@@ -124,7 +129,17 @@ class Switching:
 
     async def _walk_alone(self, passage: Passage) -> None:
         async with self.alone():
+            self.demand_roles(passage)
             await self._walk(passage)
+
+    def demand_roles(self, passage: Passage) -> None:
+        """RefusedError where another passage has changed the primary since this one was decided; in the lock, before its first step."""
+        primary = self._actual.meta.primary
+        if passage.decided_under != primary or passage.primary == passage.secondary:
+            passage.step = Step.CALLED_OFF
+            raise RefusedError(
+                f"{primary} has become the primary meanwhile", "look at `turnout status`, then decide again"
+            )
 
     async def _walk(self, passage: Passage) -> None:
         acts = {

@@ -194,12 +194,7 @@ def reads_under_a_gap_go_to_the_secondary(patch: pytest.MonkeyPatch) -> None:
 # -- a change of primary -----------------------------------------------------------------------------------
 
 
-@mutation(seed=23)
-def the_fence_is_not_respected(patch: pytest.MonkeyPatch) -> None:
-    patch.setattr(Gate, "fence", lambda self, reason: None)
-
-
-@mutation(seed=19)
+@mutation(seed=4)
 def a_switch_does_not_drain(patch: pytest.MonkeyPatch) -> None:
     async def at_once(self: Switching, passage: Passage) -> bool:
         return True

@@ -18,7 +18,7 @@ import structlog
 from backends.contract.canonical import encode
 from backends.migrate.backfill import backfill
 from backends.migrate.faults import ToolError
-from proxy.errors import TurnoutError
+from proxy.errors import TurnoutError, UpstreamError
 from tests.simulation.checker import IGNORED, Checker
 from tests.simulation.clients import Client, Said
 from tests.simulation.disk import JournalDisk, StoreDisk
@@ -54,6 +54,8 @@ class World:
         self.trace: list[str] = []
         self._is_traced = is_traced
         self._is_healed = False
+        self._is_over = False
+        """Nothing more can come of it: the proxy does not start."""
         self._dice = {
             name: random.Random(f"{name} {plan.seed}") for name in ("network", "disks", "clients", "world")
         }
@@ -159,8 +161,10 @@ class World:
             await proxy.run()
         except TurnoutError as error:
             self.note(f"the proxy refuses to start: {error}")
-            if self._is_healed:
+            if self._is_healed and not isinstance(error, UpstreamError):
                 self.faults.append(f"the proxy refuses to start: {error}")
+                self._is_over = True
+                return
             proxy.process.kill()
 
     # -- events ------------------------------------------------------------------------------------------
@@ -258,7 +262,7 @@ class World:
         await self._converge()
         await asyncio.sleep(LATE_S)
         await self._converge()
-        if not self.plan.plain:
+        if not self.plan.plain and not self._is_over:
             await self._prove()
 
     async def _live(self, client: Client) -> None:
@@ -299,11 +303,13 @@ class World:
             ).status
             < 500
         ):
+            if self._is_over:
+                return
             if self.loop.time() > end_s:
                 self.faults.append(f"no write is taken {CONVERGE_S:.0f} s after the healing")
                 return
             await asyncio.sleep(0.5)
-        while not self._is_at_rest():
+        while not self._is_at_rest() and not self._is_over:
             if self.loop.time() > end_s:
                 lanes = self.proxy.state.lanes if self.proxy is not None else None
                 left = (
