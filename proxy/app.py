@@ -200,8 +200,8 @@ async def _serve(
         clock=clock,
         box=box,
         mirroring=mirroring,
-        salvager=salvager,
         kinds=kinds,
+        salvager=salvager,
     )
     await controller.begin()
     health = HealthChecks(forwarder.pools.set_up)

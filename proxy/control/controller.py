@@ -74,8 +74,8 @@ class Controller:
         clock: Clock,
         box: SnapshotBox,
         mirroring: Mirroring,
-        salvager: Salvager,
         kinds: Kinds,
+        salvager: Salvager,
     ) -> None:
         self.kinds = kinds
         self._config = config

@@ -139,6 +139,11 @@ class Leaving:
         return False
 
     async def _salvage(self, passage: Passage) -> bool:
+        if await epochs.look(self._sender, passage.primary, self._kinds) is None:
+            raise NotYetError(
+                f"{passage.primary} does not keep the protocol: to leave a dead primary for a plain upstream is not yet built",
+                f"start {passage.secondary} again",
+            )
         if self._actual.meta.burned > self._actual.meta.epoch:
             await self._take_back(passage)
         await epochs.ensure(
@@ -150,7 +155,8 @@ class Leaving:
             journal_id=self._actual.meta.journal_id,
             burned=self._actual.meta.burned,
         )
-        passage.lost = await self._salvager.salvage()  # named-or-nothing
+        passage.lost = await self._salvager.salvage()
+        # named-or-nothing: what is left behind was named, and its number said
         if len(passage.lost) == passage.accept_loss:
             return True
         passage.why = (
@@ -176,7 +182,7 @@ class Leaving:
         self._mirror.set_roles(meta.primary, passage.primary, epoch, is_secondary_told=True)
 
     async def _announce(self, passage: Passage) -> bool:
-        """At the living upstream; the other one learns it when it returns (DESIGN section 9, Epoch)."""
+        """At the living upstream; the other one learns it when it returns (learns-later; DESIGN section 9, Epoch)."""
         known = await epochs.look(self._sender, passage.primary, self._kinds)
         if known is None:
             raise UpstreamError(f"{passage.primary} does not say what it knows", "is it the right server?")

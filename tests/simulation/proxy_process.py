@@ -85,8 +85,8 @@ class SimulatedClock:
 class FileDisk:
     """routing.yaml; an edit is there whole or not at all."""
 
-    def __init__(self) -> None:
-        self.text = ROUTING
+    def __init__(self, ignored: str = "") -> None:
+        self.text = ROUTING + ignored
 
 
 class SimulatedController(Controller):
@@ -188,8 +188,8 @@ class Proxy:
             clock=clock,
             box=box,
             mirroring=mirroring,
-            salvager=LeftBehind(state, replayer, journal, sender, clock),
             kinds=kinds,
+            salvager=LeftBehind(state, replayer, journal, sender, clock),
         )
         controller.process, controller.file = self.process, self.file
         await controller.begin()
