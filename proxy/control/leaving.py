@@ -139,11 +139,6 @@ class Leaving:
         return False
 
     async def _salvage(self, passage: Passage) -> bool:
-        if await epochs.look(self._sender, passage.primary, self._kinds) is None:
-            raise NotYetError(
-                f"{passage.primary} does not keep the protocol: to leave a dead primary for a plain upstream is not yet built",
-                f"start {passage.secondary} again",
-            )
         if self._actual.meta.burned > self._actual.meta.epoch:
             await self._take_back(passage)
         await epochs.ensure(
