@@ -150,8 +150,7 @@ class Leaving:
             journal_id=self._actual.meta.journal_id,
             burned=self._actual.meta.burned,
         )
-        passage.lost = await self._salvager.salvage()
-        # named-or-nothing: what is left behind was named, and its number said
+        passage.lost = await self._salvager.salvage()  # named-or-nothing
         if len(passage.lost) == passage.accept_loss:
             return True
         passage.why = (

@@ -188,8 +188,8 @@ class Proxy:
             clock=clock,
             box=box,
             mirroring=mirroring,
-            kinds=kinds,
             salvager=LeftBehind(state, replayer, journal, sender, clock),
+            kinds=kinds,
         )
         controller.process, controller.file = self.process, self.file
         await controller.begin()
