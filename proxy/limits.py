@@ -35,6 +35,10 @@ JOURNAL_RESERVE_BYTES = 8 << 20
 
 MIRROR_REQUEST_TIMEOUT_S = 10.0
 MIRROR_LANES_AT_ONCE_MAX = 32
+MIRROR_LANES_AT_ONCE_MIN = 2
+"""While the primary is loaded, so few keys are caught up at once (mirror/pace.py)."""
+MIRROR_ENTRIES_IN_MEMORY_MAX = 20_000
+"""With more unsettled entries than this every key's waiting ones become one mark: what a process holds is bounded by its keys."""
 MIRROR_BACKOFF_S_MIN = 0.05
 MIRROR_BACKOFF_S_MAX = 2.0
 MIRROR_REPLAYS_PER_LANE_MAX = 16

@@ -17,7 +17,12 @@ from proxy.errors import TurnoutError, UpstreamError
 from proxy.failpoints import hit
 from proxy.journal.entry import Entry, EntryEvent, EntryState
 from proxy.journal.store import GapMark, JournalStore
-from proxy.limits import HELD_WRITES_MAX, MIRROR_BODIES_IN_MEMORY_BYTES_MAX
+from proxy.limits import (
+    HELD_WRITES_MAX,
+    MIRROR_BODIES_IN_MEMORY_BYTES_MAX,
+    MIRROR_ENTRIES_IN_MEMORY_MAX,
+    MIRROR_REPLAYS_PER_LANE_MAX,
+)
 from proxy.mirror import settle
 from proxy.mirror.lanes import Replay
 from proxy.mirror.state import MirrorState
@@ -241,18 +246,31 @@ class Gate:
         self._mark_gap(entry.prefix, "a POST whose answer named no key", marked)
 
     def _keep_bounded(self, entry: Entry) -> None:
-        """Beyond the bounds bodies leave memory (the journal has them), then the journal too (collapse)."""
+        """Beyond the bounds a key's waiting entries become one mark (collapse), and bodies leave memory: the journal has them.
+
+        A lane of more than MIRROR_REPLAYS_PER_LANE_MAX is repaired once anyway, so one mark says as much as all of them.
+        """
         lanes = self._lanes
-        if lanes.body_bytes > self._bodies_bytes_max and entry.key is not None:
-            collapsed = lanes.collapse(entry.key)
-            if collapsed is not None:
-                mark, gone = collapsed
-                self._journal.outcome(mark, _ignore)
-                self._journal.ended([one.seq for one in gone])
-                for one in gone:
-                    self._moved(one.seq, mark.seq)
-        elif lanes.body_bytes > MIRROR_BODIES_IN_MEMORY_BYTES_MAX:
+        lane = None if entry.key is None else lanes.lanes.get(entry.key)
+        if lane is not None and entry.key is not None:
+            is_over = lanes.body_bytes > self._bodies_bytes_max
+            is_long = (
+                len(lane.entries) > MIRROR_REPLAYS_PER_LANE_MAX
+                or len(lanes.entries) > MIRROR_ENTRIES_IN_MEMORY_MAX
+            )
+            if is_over or is_long:
+                self._collapse(entry.key, keeps_newest=not is_over)
+        if lanes.body_bytes > MIRROR_BODIES_IN_MEMORY_BYTES_MAX:
             entry.request_body = entry.answer_body = None
+
+    def _collapse(self, key: str, *, keeps_newest: bool) -> None:
+        collapsed = self._lanes.collapse(key, keeps_newest=keeps_newest)
+        if collapsed is not None:
+            mark, gone = collapsed
+            self._journal.outcome(mark, _ignore)
+            self._journal.ended([one.seq for one in gone])
+            for one in gone:
+                self._moved(one.seq, mark.seq)
 
     def _moved(self, seq: int, to: int) -> None:
         """Who waited for a collapsed entry waits for its mark."""

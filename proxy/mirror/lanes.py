@@ -63,7 +63,7 @@ class Lanes:
         self.is_halted = False
         """The primary is dead, and what is unsettled is being settled without it: nothing is begun, not even a void."""
         self.is_secondary_up = True
-        self._lanes_at_once_max = lanes_at_once_max
+        self.lanes_at_once_max = lanes_at_once_max
         self._working = 0
         self._ready: deque[str] = deque()
         self._waiting: dict[str, None] = {}
@@ -324,7 +324,7 @@ class Lanes:
         for entry in self.entries.values():
             entry.state = after(entry.state, EntryEvent.GIVEN_UP)
         was_paused, was_up = self.is_paused, self.is_secondary_up
-        is_plain, late_s, at_once = self.is_plain, self.late_s, self._lanes_at_once_max
+        is_plain, late_s, at_once = self.is_plain, self.late_s, self.lanes_at_once_max
         Lanes.__init__(self, lanes_at_once_max=at_once)
         self.is_halted, self.is_paused, self.is_secondary_up = True, was_paused, was_up
         self.is_plain, self.late_s = is_plain, late_s
@@ -355,7 +355,7 @@ class Lanes:
             if key in self.lanes:
                 self._offer(self.lanes[key])
         yield from self._mark_commands(now_s)
-        while self._ready and self._working < self._lanes_at_once_max:
+        while self._ready and self._working < self.lanes_at_once_max:
             key = self._ready.popleft()
             self._waiting.pop(key, None)
             lane = self.lanes.get(key)
@@ -439,16 +439,28 @@ class Lanes:
         for prefix in self.by_prefix if prefixes is None else prefixes:
             yield from self.by_prefix.get(prefix, ())
 
-    def collapse(self, key: str) -> tuple[Entry, list[Entry]] | None:
-        """Make the waiting entries of a key one mark: (the entry that stands for all, those that go). None: nothing to gain."""
+    def collapse(self, key: str, *, keeps_newest: bool = False) -> tuple[Entry, list[Entry]] | None:
+        """Make the waiting entries of a key one mark: (the entry that stands for all, those that go). None: nothing to gain.
+
+        ``keeps_newest``: the record as it was last answered stays, for a move away from a dead primary (salvage).
+        """
         lane = self.lanes.get(key)
         waiting = [] if lane is None else lane.waiting()
-        if lane is None or not waiting or (len(waiting) == 1 and waiting[0].kept_bytes == 0):
+        if (
+            lane is None
+            or not waiting
+            or (len(waiting) == 1 and (keeps_newest or waiting[0].kept_bytes == 0))
+        ):
             return None
-        mark, gone = waiting[-1], waiting[:-1]
+        mark = max(waiting, key=lambda entry: (entry.version or 0, entry.seq))
+        gone = [entry for entry in waiting if entry is not mark]
         self.body_bytes -= mark.kept_bytes
-        mark.kept_bytes = 0
-        mark.request_body = mark.answer_body = None
+        mark.request_body = None
+        if not keeps_newest:
+            mark.answer_body = None
+        mark.kept_bytes = len(mark.answer_body or b"")
+        self.body_bytes += mark.kept_bytes
+        mark.headers = ()
         mark.is_replayable = False
         for entry in gone:
             mark.writes += entry.writes
@@ -505,7 +517,7 @@ class Lanes:
                 sweep.todo[key] = None
             self._feed(sweep)
             yield List(sweep.entry.seq)
-        while self._unnamed_ready and self._working < self._lanes_at_once_max:
+        while self._unnamed_ready and self._working < self.lanes_at_once_max:
             self._working += 1
             yield Replay(self._unnamed_ready.popleft())
 

@@ -178,12 +178,15 @@ class LeftBehind:
         marks = self._marks(sorted({one.key for one in lost if one.key}), wall_s)
         letters = [DeadLetter(entry.key or "", wall_s, CAUSE, detail) for entry in marks]
 
+        gap_ids: list[int] = []
+
         def work(db: object) -> None:
             assert isinstance(db, sqlite3.Connection)
             db.execute("delete from entries")
             db.execute("delete from dead")
             _insert(db, marks, letters)
-            db.execute("insert into gaps (prefix, since, why) values ('', ?, ?)", (wall_s, why))
+            cursor = db.execute("insert into gaps (prefix, since, why) values ('', ?, ?)", (wall_s, why))
+            gap_ids.append(cursor.lastrowid or 0)
 
         def after() -> None:
             state = self._state
@@ -191,7 +194,7 @@ class LeftBehind:
                 state.settled(seq)
             state.dead.clear()
             self._bury(marks, letters)
-            state.gaps.add(GapMark(0, "", wall_s, why))
+            state.gaps.add(GapMark(gap_ids[-1], "", wall_s, why))
 
         return work, after
 

@@ -20,6 +20,7 @@ from proxy.limits import DEAD_ANSWER_BYTES_MAX, MIRROR_BACKOFF_S_MAX, MIRROR_REQ
 from proxy.mirror import answers, settle
 from proxy.mirror.gate import Gate
 from proxy.mirror.lanes import Command, Gap, List, Repair, Replay, Settled, Void, backoff_s
+from proxy.mirror.pace import Pace
 from proxy.mirror.plain import PlainRepair
 from proxy.mirror.settle import Verdict
 from proxy.mirror.state import MirrorState
@@ -65,6 +66,7 @@ class Replayer:
         self._probe: asyncio.Task[None] | None = None
         self._void_failures: dict[int, int] = {}
         self._away_failures = 0
+        self._pace = Pace()
         self._idle = asyncio.Event()
         state.on_settled.append(self._look_idle)
 
@@ -320,6 +322,7 @@ class Replayer:
         """Read the key at the primary, make the secondary's equal; what came of it, in words and as the secondary said it."""
         roles = self._state.roles
         target = path_of(key)
+        began_s = self._clock.now()
         try:
             look = await self._sender.send(
                 roles.primary, "GET", target, [roles.epoch_header], timeout_s=MIRROR_REQUEST_TIMEOUT_S
@@ -329,6 +332,8 @@ class Replayer:
         read = parse_read_version(look.header("turnout-version"))
         if look.status not in (200, 404, 410) or read is None:
             return Verdict.AGAIN, f"{roles.primary} answers {look.status} to a look at {key}", None
+        self._pace.seen(self._clock.now() - began_s)
+        self._lanes.lanes_at_once_max = self._pace.at_once
         hit("repair-read")
         spot = answers.spot_of(key)
         if spot is not None:

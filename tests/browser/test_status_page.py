@@ -71,3 +71,13 @@ async def test_the_page_is_usable_on_a_narrow_screen(page: Page) -> None:
     width = await page.evaluate("document.documentElement.scrollWidth")
     assert width <= 360, "nothing is wider than the screen"
     await expect(page.locator("#rollback")).to_be_visible()
+
+
+async def test_a_paused_mirror_is_told_with_who_and_why(demo: Demo, page: Page) -> None:
+    await expect(page.locator("#paused")).to_be_hidden()
+    code, said = await demo.turnout("mirror", "pause", "a new disk")
+    assert code == 0, said
+    await expect(page.locator("#paused")).to_contain_text("a new disk")
+    code, said = await demo.turnout("mirror", "resume")
+    assert code == 0, said
+    await expect(page.locator("#paused")).to_be_hidden()

@@ -228,6 +228,10 @@ function showMirror(next) {
     node.className = fact === "dead_letters" && isTrouble ? "bad" : fact === "in_doubt" && isTrouble ? "wait" : "";
   }
   $("dead").hidden = !mirror.dead_letters;
+  $("paused").hidden = !mirror.paused;
+  if (mirror.paused) setText($("paused"), `Paused by ${mirror.paused.actor} since ${mirror.paused.since}${mirror.paused.reason ? `: ${mirror.paused.reason}` : ""}. Writes wait in the journal until turnout mirror resume.`);
+  $("returning").hidden = !mirror.returning;
+  if (mirror.returning) setText($("returning"), `${mirror.returning.upstream} was left behind dead. It is asked and compared whole when it returns, before anything is mirrored to it.`);
   $("unproven").hidden = mirror.unproven.length === 0;
   setText($("unproven"), `Unproven: ${mirror.unproven.slice(0, 5).join(", ")}. Reads there stay with ${next.primary} until a validation finds both equal: press Validate, or run turnout validate.`);
   setText($("validated"), next.validated ? `last found equal ${moment(next.validated)}` : "never found equal yet");
