@@ -64,8 +64,8 @@ conformance-peers: venv-dev ## the conformance suite against HAProxy and nginx t
 	  $(PYTEST) tests/conformance --gateway $$gateway --outcomes build/conformance/$$gateway.json --tb=no $(ARGS) || true; done
 	$(BIN)/python -m tests.support.conformance_table build/conformance
 
-simulate: venv-dev ## the mirror's core in a simulated world: SEED=… RUNS=…
-	$(call long,tests/simulation)
+simulate: venv-dev ## the mirror in a simulated world: SEED=… one seed with its trace, RUNS=… many (goes on where it stopped)
+	@$(BIN)/python -m tests.simulation $(if $(SEED),--seed $(SEED)) $(if $(RUNS),--runs $(RUNS)) $(ARGS)
 
 soak: venv-dev ## hours of traffic, with the memory watched
 	$(call long,tests/soak)

@@ -68,7 +68,7 @@ class MirrorPort(Protocol):
         ...
 
     def accepted(self, seq: int, answer: PrimaryAnswer, durable: Done) -> None:
-        """2xx or 3xx from the primary. The client may read it after ``durable(None)``; ``durable(error)``: the outcome is in doubt, answer 503."""
+        """2xx or 3xx from the primary. The client may read it after ``durable(None)``; ``durable(error)``: the outcome is in doubt, say that it may have taken effect."""
         ...
 
     def rejected(self, seq: int) -> None:

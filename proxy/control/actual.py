@@ -108,11 +108,11 @@ class Actual:
         await self._journal.transact(lambda db: _set(db, returning=""))
         self.meta.returning = None
 
-    async def validated(self, began_wall_s: float) -> None:
-        """A validation that began then found equal: the gaps from before are cleared."""
+    async def validated(self, began_wall_s: float, last_gap: int) -> None:
+        """A validation that began then, when ``last_gap`` was the last mark, found equal: the gaps up to it are cleared."""
 
         def work(db: sqlite3.Connection) -> None:
-            db.execute("delete from gaps where since < ?", (began_wall_s,))
+            db.execute("delete from gaps where id <= ?", (last_gap,))
             _set(db, validated=str(began_wall_s))
 
         await self._journal.transact(work)

@@ -145,6 +145,7 @@ class Leaving:
             burned=self._actual.meta.burned,
         )
         passage.lost = await self._salvager.salvage()
+        # named-or-nothing: what is left behind was named, and its number said
         if len(passage.lost) == passage.accept_loss:
             return True
         passage.why = (
@@ -170,7 +171,7 @@ class Leaving:
         self._mirror.set_roles(meta.primary, passage.primary, epoch, is_secondary_told=True)
 
     async def _announce(self, passage: Passage) -> bool:
-        """At the living upstream; the other one learns it when it returns (DESIGN section 9, Epoch)."""
+        """At the living upstream; the other one learns it when it returns (learns-later; DESIGN section 9, Epoch)."""
         known = await epochs.look(self._sender, passage.primary, self._kinds)
         counters = {} if known is None else dict(known.counters)
         for name, value in self._salvager.counters().items():

@@ -58,7 +58,7 @@ class Validations:
         url_of: Callable[[str], str],
         secondary: Callable[[], str],
         secure: Callable[[], Mapping[str, Secure]],
-        clear_gaps: Callable[[float], int],
+        clear_gaps: Callable[[int], int],
         is_mirror_on: Callable[[], bool],
         token: str,
         kinds: Kinds,
@@ -138,6 +138,7 @@ class Validations:
 
     async def _compare(self, run: Run, validator: Validator) -> None:
         meta = self._actual.meta
+        last_gap = max((mark.id for mark in await self._actual.gaps()), default=0)
         # The new epoch comes first: nothing sent before it can still arrive at either upstream afterwards.
         await self._switching.run(Passage(primary=meta.primary, secondary=self._secondary(), wait_s=WAIT_S))
         run.report = await validator(
@@ -148,8 +149,8 @@ class Validations:
             secure=self._secure(),
         )
         if run.report.get("equal") is True:
-            await self._actual.validated(run.began_wall_s)
-            run.gaps_cleared = self._clear_gaps(run.began_wall_s)
+            await self._actual.validated(run.began_wall_s, last_gap)
+            run.gaps_cleared = self._clear_gaps(last_gap)
             run.state = "equal"
         else:
             run.state = "different"

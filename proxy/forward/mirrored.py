@@ -236,7 +236,7 @@ class MirroredWrite(Exchange):
         if self._is_over:
             return
         if error is not None:
-            self.answer_problem(respond.from_error(error))
+            self.answer_problem(respond.outcome_unknown(self.snapshot.primary, error))
         elif self.client is None:
             if self.upstream is not None:
                 self.upstream.abort()

@@ -116,6 +116,17 @@ def from_error(error: TurnoutError) -> Problem:
     return Problem(error.status if error.status >= 500 else 503, error.code, error.message, error.hint)
 
 
+def outcome_unknown(upstream: str, error: TurnoutError) -> Problem:
+    """The primary took the write, and the journal could not: never 503 with Retry-After, which would have it sent again."""
+    return Problem(
+        502,
+        "outcome-unknown",
+        f"{upstream} has answered, but that could not be kept: {error.message}. The write may have taken effect",
+        error.hint,
+        upstream,
+    )
+
+
 def crowded() -> Problem:
     return Problem(
         503,

@@ -54,7 +54,7 @@ def intent_row(entry: Entry) -> tuple[Any, ...]:
     )
 
 
-def outcome_row(entry: Entry) -> tuple[Any, ...]:
+def outcome_row(entry: Entry, *, is_lean: bool) -> tuple[Any, ...]:
     return (
         entry.seq,
         entry.key,
@@ -66,6 +66,6 @@ def outcome_row(entry: Entry) -> tuple[Any, ...]:
         entry.base,
         int(entry.is_replayable),
         entry.writes,
-        entry.request_body,
-        entry.answer_body,
+        None if is_lean else entry.request_body,
+        None if is_lean else entry.answer_body,
     )

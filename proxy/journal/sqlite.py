@@ -6,32 +6,35 @@ event loop: reads would stall behind the disk.
 
 Checkpoints copy the WAL back into the database and sync twice. They run beside the writer, on a connection of their
 own that takes no lock the writer needs; inside the writer only when the WAL has outgrown WAL_BYTES_MAX under
-unbroken load.
+unbroken load, or when the disk is nearly full: then the WAL is cut off, which gives its space back.
 """
 
 from __future__ import annotations
 
 import asyncio
 import contextlib
-import errno
-import fcntl
 import json
 import os
 import queue
-import shutil
 import sqlite3
 import threading
 import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeVar, cast
+from typing import Any, TypeVar
 
-import msgspec
 import structlog
 
 from proxy.errors import JournalError, JournalFullError, TurnoutError
-from proxy.journal.entry import Entry, EntryState
-from proxy.journal.formats import FORMAT, upgrade
+from proxy.journal.entry import Entry
+from proxy.journal.opening import (
+    copy_after_failed_sync,
+    lock,
+    mark_failed_sync,
+    open_database,
+    recover,
+    say_log,
+)
 from proxy.journal.rows import (
     DELETE_ENTRIES,
     INSERT_INTENTS,
@@ -40,7 +43,6 @@ from proxy.journal.rows import (
     intent_row,
     outcome_row,
 )
-from proxy.journal.store import DeadLetter, GapMark, JournalMeta, Override, Pause, Recovered, Returning
 from proxy.limits import JOURNAL_BATCH_MAX, JOURNAL_RESERVE_BYTES
 from proxy.ports import Done
 
@@ -52,8 +54,11 @@ SEQ_BLOCK = 10_000
 """Seqs are reserved on disk in blocks, so that none is given twice although settled rows are deleted."""
 
 LAZY_S_MAX = 0.05
+LAZY_AGAIN_S = 1.0
 WAL_BYTES_BESIDE = 4 << 20
 WAL_BYTES_MAX = 64 << 20
+FREE_IS_FAR = 64
+"""With so many times the reserve free, once a second is often enough to look."""
 FULL_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
 CHECKPOINT_PAUSE_S = 0.2
 """Between two checkpoints: they share the disk with the writer."""
@@ -61,11 +66,16 @@ CHECKPOINT_PAUSE_S = 0.2
 EXIT_FSYNC = 74
 """sysexits.h EX_IOERR."""
 
+STEP_ENTRIES = 8
+"""Settled entries that go in one transaction while the disk is nearly full."""
+
+PAGE_BYTES = 4096
+
 
 class _Batch:
     """What the writer commits together, by kind; the kinds of one entry always run in this order."""
 
-    __slots__ = ("callbacks", "intents", "outcomes", "works")
+    __slots__ = ("callbacks", "dones", "intents", "outcomes", "seqs", "totals", "works")
 
     def __init__(self) -> None:
         self.intents: list[tuple[Entry, Done]] = []
@@ -73,6 +83,11 @@ class _Batch:
         self.works: list[
             tuple[Callable[[sqlite3.Connection], Any], Callable[[Any, Exception | None], None]]
         ] = []
+        self.seqs: list[int] = []
+        """Of entries that go."""
+        self.totals: dict[str, int] = {}
+        self.dones: list[Done] = []
+        """Called once ``seqs`` are gone."""
         self.callbacks: list[tuple[Done, TurnoutError | None]] = []
 
 
@@ -93,19 +108,23 @@ class SqliteJournal:
         self._lazy_lock = threading.Lock()
         self.fsync_observe: Callable[[float], None] = _ignore_duration
         folder.mkdir(parents=True, exist_ok=True)
-        self._lock_fd = _lock(folder)
+        self._lock_fd, had_log = lock(folder)
+        self._has_said_log = False
         try:
-            _copy_after_failed_sync(self._path)
-            self._db = _open(self._path)
-            self.recovered = _recover(self._db)
+            if copy_after_failed_sync(self._path, had_log=had_log, lock_fd=self._lock_fd):
+                had_log = False
+            self._db = open_database(self._path, had_log=had_log)
+            self.recovered = recover(self._db)
         except BaseException:
             os.close(self._lock_fd)
             raise
         self._seq_ceiling = self.recovered.next_seq - 1
         self._totals = dict(self.recovered.meta.totals)
-        self._reserve_bytes = min(JOURNAL_RESERVE_BYTES, _disk_bytes(folder) // 10)
+        disk_bytes = _disk_bytes(folder)
+        self._reserve_bytes = min(JOURNAL_RESERVE_BYTES, disk_bytes // 10)
+        self._wal_bytes_beside = min(WAL_BYTES_BESIDE, disk_bytes // 16)
         self._free_checked_s = 0.0
-        self._is_full = False
+        self._free_bytes = 0
         self._checkpoint_due = threading.Event()
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
@@ -177,6 +196,7 @@ class SqliteJournal:
         self._is_closing = True
         self._checkpoint_due.set()
         await asyncio.to_thread(self._checkpointer.join)
+        self._say_log(is_there=False)
         self._db.close()
         os.close(self._lock_fd)
 
@@ -218,52 +238,100 @@ class SqliteJournal:
 
     def _commit(self, batch: _Batch) -> None:
         with self._lazy_lock:
-            seqs, self._lazy_seqs = self._lazy_seqs, []
-            totals, self._lazy_totals = self._lazy_totals, {}
-            dones, self._lazy_done = self._lazy_done, []
-        if batch.intents and self._is_low():
-            full = JournalFullError(
-                "the journal's disk is nearly full: no new writes", f"free space below {self._folder}"
-            )
-            batch.callbacks.extend((done, full) for _, done in batch.intents)
-            batch.intents = []
-        try:
-            self._write(batch, seqs, totals)
-            batch.callbacks.extend((done, None) for done in dones)
-        except sqlite3.Error as error:
-            self._rollback()
-            if _is_sync_failure(error):
-                _mark_failed_sync(self._path)
-                self._fatal(f"the journal could not be synced ({error}): the disk can no longer be believed")
-                raise
-            with self._lazy_lock:
-                self._lazy_seqs[:0] = seqs
-                self._lazy_done[:0] = dones
-                for name, count in totals.items():
-                    self._lazy_totals[name] = self._lazy_totals.get(name, 0) + count
+            batch.seqs, self._lazy_seqs = self._lazy_seqs, []
+            batch.totals, self._lazy_totals = self._lazy_totals, {}
+            batch.dones, self._lazy_done = self._lazy_done, []
+        if self._is_tight():
+            self._make_room()
+            if batch.intents and self._is_low():
+                full = JournalFullError(
+                    "the journal's disk is nearly full: no new writes", f"free space below {self._folder}"
+                )
+                batch.callbacks.extend((done, full) for _, done in batch.intents)
+                batch.intents = []
+            self._settle_in_steps(batch)
+        error = self._try(batch)
+        if error is not None:
+            log.error("journal_write_failed", error=str(error), path=str(self._path))
             self._commit_apart(batch, error)
 
     def _commit_apart(self, batch: _Batch, error: sqlite3.Error) -> None:
-        """A batch that failed whole goes again without its intents: outcomes may use the space that is left."""
-        log.error("journal_write_failed", error=str(error), path=str(self._path))
+        """A batch that failed whole goes again without its intents, each kind by itself: what frees space first."""
         failed = _translate(error, self._folder)
-        batch.callbacks = [(done, failed) for _, done in batch.intents]
-        rest = _Batch()
-        rest.outcomes, rest.works = batch.outcomes, batch.works
-        try:
-            if rest.outcomes or rest.works:
-                self._write(rest, [], {})
-                batch.callbacks.extend(rest.callbacks)
-        except sqlite3.Error as again:
-            self._rollback()
-            batch.callbacks.extend((done, _translate(again, self._folder)) for _, done in rest.outcomes)
-            batch.callbacks.extend(
-                (_bind(finish, None, _translate(again, self._folder)), None) for _, finish in rest.works
+        batch.callbacks.extend((done, failed) for _, done in batch.intents)
+        batch.intents = []
+        self._make_room()
+        self._settle_in_steps(batch)
+        outcomes = _Batch()
+        outcomes.outcomes = batch.outcomes
+        again = self._try(outcomes)
+        if again is not None:
+            # Without their bodies they take next to nothing; a repair settles them as well.
+            again = self._try(outcomes, is_lean=True)
+        if again is not None:
+            failed = _translate(again, self._folder)
+            outcomes.callbacks.extend((done, failed) for _, done in batch.outcomes)
+        batch.callbacks += outcomes.callbacks
+        for work, finish in batch.works:
+            one = _Batch()
+            one.works = [(work, finish)]
+            again = self._try(one)
+            if again is not None:
+                one.callbacks.append((_bind(finish, None, _translate(again, self._folder)), None))
+            batch.callbacks += one.callbacks
+
+    def _settle_in_steps(self, batch: _Batch) -> None:
+        """Takes what has ended out of the batch, a few entries at a time: each step needs little room, and gives some back."""
+        lazy, step = _Batch(), _Batch()
+        lazy.seqs, lazy.totals, lazy.dones = batch.seqs, batch.totals, batch.dones
+        batch.seqs, batch.totals, batch.dones = [], {}, []
+        step.totals, lazy.totals = lazy.totals, {}
+        while True:
+            step.seqs, lazy.seqs = lazy.seqs[:STEP_ENTRIES], lazy.seqs[STEP_ENTRIES:]
+            if self._try(step) is not None:
+                lazy.seqs[:0], lazy.totals = step.seqs, step.totals
+                self._put_back(lazy)
+                return
+            if not lazy.seqs:
+                batch.callbacks.extend((done, None) for done in lazy.dones)
+                return
+            step = _Batch()
+            self._make_room()
+
+    def _put_back(self, lazy: _Batch) -> None:
+        """For a later commit; one comes also where nobody writes."""
+        with self._lazy_lock:
+            self._lazy_seqs[:0] = lazy.seqs
+            self._lazy_done[:0] = lazy.dones
+            for name, count in lazy.totals.items():
+                self._lazy_totals[name] = self._lazy_totals.get(name, 0) + count
+        with contextlib.suppress(RuntimeError):  # the loop is closed
+            self._loop.call_soon_threadsafe(
+                self._loop.call_later, LAZY_AGAIN_S, self._submit, ("lazy", None, None)
             )
 
-    def _write(self, batch: _Batch, seqs: list[int], totals: dict[str, int]) -> None:
-        db = self._db
+    def _try(self, batch: _Batch, *, is_lean: bool = False) -> sqlite3.Error | None:
+        """Why it could not be written, or None. A failed sync ends the process."""
+        try:
+            self._write(batch, is_lean=is_lean)
+        except sqlite3.Error as error:
+            self._rollback()
+            self._demand_sync(error)
+            return error
+        return None
+
+    def _demand_sync(self, error: sqlite3.Error) -> None:
+        """A failed sync ends the process."""
+        if _is_sync_failure(error):
+            mark_failed_sync(self._path)
+            self._fatal(f"the journal could not be synced ({error}): the disk can no longer be believed")
+            raise error
+
+    def _write(self, batch: _Batch, *, is_lean: bool) -> None:
+        """In one synced transaction; then its callbacks are due. ``is_lean``: outcomes without their bodies."""
+        db, seqs, totals = self._db, batch.seqs, batch.totals
         if not (batch.intents or batch.outcomes or batch.works or seqs or totals):
+            batch.callbacks.extend((done, None) for done in batch.dones)
             return
         results: list[tuple[Done, TurnoutError | None]] = []
         began = time.perf_counter()
@@ -277,7 +345,9 @@ class SqliteJournal:
         if batch.outcomes:
             # Of several outcomes of one entry (a mark that has grown) only the last one: one statement takes them in no order.
             last = {entry.seq: entry for entry, _ in batch.outcomes}
-            execute_rows(db, UPDATE_OUTCOMES, [outcome_row(entry) for entry in last.values()])
+            execute_rows(
+                db, UPDATE_OUTCOMES, [outcome_row(entry, is_lean=is_lean) for entry in last.values()]
+            )
         for work, finish in batch.works:
             results.append((_bind(finish, *_attempt(db, work)), None))
         if seqs:
@@ -289,6 +359,8 @@ class SqliteJournal:
             db.execute("update meta set value=? where name='totals'", (json.dumps(merged),))
         db.execute("commit")
         self.fsync_observe(time.perf_counter() - began)
+        if not self._has_said_log:
+            self._say_log(is_there=True)
         if batch.intents and batch.intents[-1][0].seq > self._seq_ceiling:
             self._seq_ceiling = batch.intents[-1][0].seq + SEQ_BLOCK
         for name, count in totals.items():
@@ -296,28 +368,50 @@ class SqliteJournal:
         batch.callbacks.extend((done, None) for _, done in batch.intents)
         batch.callbacks.extend((done, None) for _, done in batch.outcomes)
         batch.callbacks.extend(results)
+        batch.callbacks.extend((done, None) for done in batch.dones)
 
     def _rollback(self) -> None:
         with contextlib.suppress(sqlite3.Error):
             if self._db.in_transaction:
                 self._db.execute("rollback")
 
-    def _is_low(self) -> bool:
-        """Whether free space is below the reserve that outcomes and settling may still use; looked at once a second."""
+    def _is_tight(self) -> bool:
+        """Whether free space is below the reserve that outcomes and settling may still use. Near it, looked at each time."""
         now = time.monotonic()
-        if now - self._free_checked_s > 1.0:
+        if now - self._free_checked_s > 1.0 or self._free_bytes < FREE_IS_FAR * self._reserve_bytes:
             self._free_checked_s = now
-            stat = os.statvfs(self._folder)
-            self._is_full = stat.f_bavail * stat.f_frsize < self._reserve_bytes
-        return self._is_full
+            self._free_bytes = _free_bytes(self._folder)
+        return self._free_bytes < self._reserve_bytes
+
+    def _is_low(self) -> bool:
+        """Whether a new intent is refused: it may use pages that are free inside the database, if the log has room."""
+        if not self._is_tight():
+            return False
+        inside = self._db.execute("pragma freelist_count").fetchone()[0] * PAGE_BYTES
+        return self._free_bytes < self._reserve_bytes // 2 or self._free_bytes + inside < self._reserve_bytes
+
+    def _make_room(self) -> None:
+        """Give back what the log holds twice."""
+        if _size(self._wal) > self._wal_bytes_beside // 2:
+            self._cut_log()
+
+    def _cut_log(self) -> None:
+        self._say_log(is_there=False)
+        try:
+            self._db.execute("pragma wal_checkpoint(truncate)").fetchall()
+        except sqlite3.Error as error:
+            self._demand_sync(error)  # a full disk: the log stays, and the next try may work
 
     def _maybe_checkpoint(self) -> None:
         size = _size(self._wal)
         if size > WAL_BYTES_MAX:
-            with contextlib.suppress(sqlite3.Error):  # a full disk: the WAL stays, and the next try may work
-                self._db.execute("pragma wal_checkpoint(truncate)").fetchall()
-        elif size > WAL_BYTES_BESIDE:
+            self._cut_log()
+        elif size > self._wal_bytes_beside:
             self._checkpoint_due.set()
+
+    def _say_log(self, *, is_there: bool) -> None:
+        self._has_said_log = is_there
+        say_log(self._lock_fd, is_there=is_there)
 
     # -- the checkpoint thread ---------------------------------------------------------------------
 
@@ -333,11 +427,8 @@ class SqliteJournal:
                 try:
                     db.execute("pragma wal_checkpoint(passive)").fetchall()
                 except sqlite3.Error as error:
-                    if _is_sync_failure(error):
-                        _mark_failed_sync(self._path)
-                        self._fatal(
-                            f"the journal could not be synced ({error}): the disk can no longer be believed"
-                        )
+                    with contextlib.suppress(sqlite3.Error):
+                        self._demand_sync(error)
                 time.sleep(CHECKPOINT_PAUSE_S)
         finally:
             db.close()
@@ -420,144 +511,6 @@ def _disk_bytes(folder: Path) -> int:
     return stat.f_blocks * stat.f_frsize
 
 
-def _lock(folder: Path) -> int:
-    """One process a journal. The lock is the kernel's: it ends with the process, however that ends."""
-    path = folder / "journal.lock"
-    fd = os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600)
-    try:
-        fcntl.flock(fd, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except OSError as error:
-        holder = os.read(fd, 32).decode(errors="replace").strip() or "unknown"
-        os.close(fd)
-        if error.errno not in (errno.EWOULDBLOCK, errno.EACCES):
-            raise JournalError(
-                f"cannot lock {path}: {error}", "use --state with a folder on a local disk"
-            ) from error
-        raise JournalError(
-            f"the journal in {folder} is in use by process {holder}",
-            "stop that proxy, or give this one another --state folder",
-        ) from None
-    os.ftruncate(fd, 0)
-    os.pwrite(fd, f"{os.getpid()}\n".encode(), 0)
-    return fd
-
-
-def _failed_sync_marker(path: Path) -> Path:
-    return path.with_name("journal.sync-failed")
-
-
-def _mark_failed_sync(path: Path) -> None:
-    with contextlib.suppress(OSError):
-        _failed_sync_marker(path).touch(mode=0o600)
-
-
-def _copy_after_failed_sync(path: Path) -> None:
-    """After a failed sync the page cache may hold what the disk does not: read it all into a new, synced file, and go on with that."""
-    marker = _failed_sync_marker(path)
-    if not marker.exists() or not path.exists():
-        return
-    fresh = path.with_name("journal.fresh.db")
-    fresh.unlink(missing_ok=True)
-    source = sqlite3.connect(path)
-    try:
-        source.execute("vacuum into ?", (str(fresh),))
-    except sqlite3.DatabaseError as error:
-        raise _corrupt(path, error) from error
-    finally:
-        source.close()
-    fresh.chmod(0o600)
-    _sync(fresh)
-    for suffix in ("-wal", "-shm"):
-        path.with_name(path.name + suffix).unlink(missing_ok=True)
-    shutil.move(fresh, path)
-    _sync(path.parent)
-    marker.unlink()
-    log.warning("journal_copied", path=str(path), why="an earlier sync failed")
-
-
-def _sync(path: Path) -> None:
-    fd = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(fd)
-    finally:
-        os.close(fd)
-
-
-def _corrupt(path: Path, error: object) -> JournalError:
-    return JournalError(
-        f"the journal {path} is damaged: {error}",
-        "nothing was changed. Restore it from a copy, or move it away and start anew: then run `turnout validate`, "
-        "since what it held is not known",
-    )
-
-
-def _open(path: Path) -> sqlite3.Connection:
-    os.close(os.open(path, os.O_RDWR | os.O_CREAT | os.O_CLOEXEC, 0o600))
-    try:
-        db = sqlite3.connect(path, isolation_level=None, check_same_thread=False, cached_statements=64)
-        db.execute("pragma busy_timeout=5000")
-        db.execute("pragma journal_mode=wal")
-        db.execute("pragma synchronous=full")
-        db.execute("pragma wal_autocheckpoint=0")
-        faults = [row[0] for row in db.execute("pragma quick_check(3)")]
-        if faults != ["ok"]:
-            raise _corrupt(path, "; ".join(faults))
-        version = int(db.execute("pragma user_version").fetchone()[0])
-        if version > FORMAT:
-            raise JournalError(
-                f"the journal {path} has format {version}, this version reads up to {FORMAT}",
-                "use the version that wrote it",
-            )
-        upgrade(db, version)
-    except sqlite3.OperationalError as error:
-        raise JournalError(
-            f"the journal {path} cannot be opened: {error}", "look at the folder's rights and free space"
-        ) from error
-    except sqlite3.DatabaseError as error:
-        raise _corrupt(path, error) from error
-    return db
-
-
-def _recover(db: sqlite3.Connection) -> Recovered:
-    raw = dict(cast("list[tuple[str, str]]", db.execute("select name, value from meta").fetchall()))
-    meta = JournalMeta(
-        journal_id=raw["journal_id"],
-        primary=raw["primary"],
-        first_primary=raw["first_primary"],
-        epoch=int(raw["epoch"]),
-        burned=int(raw["burned"]),
-        validated_wall_s=float(raw["validated"]),
-        versioned=frozenset(json.loads(raw["versioned"])),
-        totals=json.loads(raw["totals"]),
-        since_wall_s=float(raw["since"]),
-        paused=msgspec.json.decode(raw["paused"], type=Pause) if raw["paused"] else None,
-        returning=msgspec.json.decode(raw["returning"], type=Returning) if raw["returning"] else None,
-    )
-    columns = "seq, method, target, headers, key, prefix, born, state, status, version, base, writes, marks"
-    entries = [
-        Entry(
-            seq=row[0],
-            method=row[1],
-            target=row[2],
-            headers=tuple((str(name), str(value)) for name, value in json.loads(row[3])),
-            key=row[4],
-            prefix=row[5],
-            born_wall_s=row[6],
-            state=EntryState(row[7]),
-            status=row[8],
-            version=row[9],
-            base=row[10],
-            writes=row[11],
-            marks=tuple(json.loads(row[12])),
-        )
-        for row in db.execute(f"select {columns} from entries order by seq")  # noqa: S608 - a constant
-    ]
-    gaps = [GapMark(*row) for row in db.execute("select id, prefix, since, why from gaps order by id")]
-    dead = [
-        DeadLetter(*row)
-        for row in db.execute(
-            "select key, since, cause, detail, answer_status, answer_body from dead order by since"
-        )
-    ]
-    overrides = [Override(*row) for row in db.execute("select path, value, file_value from overrides")]
-    return Recovered(meta, int(raw["seq_ceiling"]) + 1, entries, gaps, dead, overrides)
+def _free_bytes(folder: Path) -> int:
+    stat = os.statvfs(folder)
+    return stat.f_bavail * stat.f_frsize

@@ -26,8 +26,11 @@ class Gaps:
     def add(self, mark: GapMark) -> None:
         self.marks.append(mark)
 
-    def clear_before(self, wall_s: float) -> list[GapMark]:
-        """A validation that began at ``wall_s`` found equal: earlier marks go; returns them."""
-        gone = [mark for mark in self.marks if mark.since_wall_s < wall_s]
-        self.marks = [mark for mark in self.marks if mark.since_wall_s >= wall_s]
+    def clear_upto(self, last_id: int) -> list[GapMark]:
+        """A validation that began when ``last_id`` was the last mark found equal: those up to it go; returns them.
+
+        By number, never by time: a clock that is set back would make a later mark look older. A mark without a number is not on disk yet.
+        """
+        gone = [mark for mark in self.marks if 0 < mark.id <= last_id]
+        self.marks = [mark for mark in self.marks if not 0 < mark.id <= last_id]
         return gone

@@ -98,9 +98,9 @@ class MirrorHandle:
     async def mark_gap(self, prefix: str, why: str) -> None:
         await self.gate.mark_gap(prefix, why)
 
-    def cleared(self, began_wall_s: float) -> int:
+    def cleared(self, last_id: int) -> int:
         """The gaps from before are cleared in memory, as they are in the journal."""
-        return len(self.state.gaps.clear_before(began_wall_s))
+        return len(self.state.gaps.clear_upto(last_id))
 
     async def retry(self, key: str) -> None:
         """A person says: try the dead key again. Refused once more, it is buried once more."""

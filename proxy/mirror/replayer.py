@@ -236,6 +236,8 @@ class Replayer:
         """The secondary's answer if it is equal, else None."""
         if entry.kept_bytes and entry.request_body is None and entry.answer_body is None:
             entry.request_body, entry.answer_body = await self._journal.bodies(entry.seq)
+            if entry.request_body is None and entry.answer_body is None:
+                return None  # a nearly full disk had no room for them
         settings, roles = self._state.settings, self._state.roles
         body = settle.replay_body(entry, settings.carry)
         if body is None:

@@ -149,7 +149,7 @@ async def test_p7_a_dead_primary_is_left_behind_and_nothing_but_what_was_named_i
             new = await response.read()
         assert f"/api/orders/{json.loads(new)['id']}" not in told.last, "no id is given twice"
 
-        # The proxy dies too, and comes back; then the old primary does.
+        # The proxy dies too, and comes back; then the old primary does (learns-later).
         await line.processes["proxy"].kill()
         await line.start("proxy")
         await line.open_for_writes()

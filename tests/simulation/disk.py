@@ -23,6 +23,7 @@ from backends.json_frames import frame, frames
 from backends.json_journal import Commit
 from backends.store import StorageFullError
 from proxy.journal import sqlite
+from proxy.journal.opening import open_database, recover
 from proxy.journal.sqlite import SqliteJournal
 from tests.simulation.loop import Process
 
@@ -44,7 +45,7 @@ class JournalDisk:
 def _new_journal() -> sqlite3.Connection:
     """A new journal as production makes it, but for its random id and the time."""
     with tempfile.TemporaryDirectory() as folder:
-        made = sqlite._open(Path(folder) / "journal.db")
+        made = open_database(Path(folder) / "journal.db", had_log=False)
         db = sqlite3.connect(":memory:", check_same_thread=False)
         made.backup(db)
         made.close()
@@ -85,9 +86,10 @@ class SimulatedJournal(SqliteJournal):
         self._lazy_totals = {}
         self._lazy_done = []
         self._lazy_lock = threading.Lock()
+        self._has_said_log = True
         self.fsync_observe = lambda _: None
         self._db = disk.db
-        self.recovered = sqlite._recover(self._db)
+        self.recovered = recover(self._db)
         self._seq_ceiling = self.recovered.next_seq - 1
         self._totals = dict(self.recovered.meta.totals)
 
@@ -125,15 +127,21 @@ class SimulatedJournal(SqliteJournal):
             self._commit(self._under_sync)
         self._db.rollback()
 
-    def _write(self, batch: Any, seqs: list[int], totals: dict[str, int]) -> None:
+    def _write(self, batch: Any, *, is_lean: bool) -> None:
         if (batch.intents or batch.outcomes) and self._fails():
             error = sqlite3.OperationalError("disk I/O error")
             error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
             raise error
-        super()._write(batch, seqs, totals)
+        super()._write(batch, is_lean=is_lean)
+
+    def _is_tight(self) -> bool:
+        return self._disk.is_full
 
     def _is_low(self) -> bool:
         return self._disk.is_full
+
+    def _make_room(self) -> None:
+        """There is no log of the database to cut."""
 
     def size_bytes(self) -> int:
         return 0

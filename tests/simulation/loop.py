@@ -21,6 +21,14 @@ class NothingToDoError(AssertionError):
     """Somebody waits, and nothing will ever happen again."""
 
 
+class EndlessError(AssertionError):
+    """More callbacks than any run needs."""
+
+
+CALLBACKS_MAX = 200_000
+"""In one run; an ordinary one has 2,000 to 20,000."""
+
+
 class Process:
     """One life of one program, from its start to its end or kill -9.
 
@@ -70,6 +78,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
     def __init__(self) -> None:
         super().__init__()
         self._now_s = 0.0
+        self._callbacks = 0
         self.faults: list[str] = []
         """Exceptions that nobody caught."""
         self.connect: Callable[[Callable[[], asyncio.Protocol], int], Awaitable[Any]] | None = None
@@ -104,6 +113,9 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 handle = heapq.heappop(scheduled)
                 handle._scheduled = False
                 ready.append(handle)
+        self._callbacks += len(ready)
+        if self._callbacks > CALLBACKS_MAX:
+            raise EndlessError
         for _ in range(len(ready)):
             handle = ready.popleft()
             if handle._cancelled:

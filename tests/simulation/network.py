@@ -20,6 +20,9 @@ from tests.simulation.loop import PROCESS, Process, VirtualLoop
 from tests.simulation.plan import Plan
 
 PORTS = {"proxy": 3000, "json": 3002, "postgres": 3003}
+PLAIN_LATE_S = 1.5
+"""Below the proxy's response_timeout: what lives longer is beyond what a plain upstream is promised."""
+
 NAMES = {port: name for name, port in PORTS.items()}
 
 
@@ -259,12 +262,14 @@ class Network:
             return
         if self._chance(plan.late):
             late_s = wait_s + self._dice.choice((0.5, 3.0, 20.0)) * self._dice.random()
+            if plan.plain:
+                late_s = min(late_s, PLAIN_LATE_S)
             self._note(f"#{number} to {name} is {late_s:.3f} s late: {request}")
             self.loop.call_later(late_s, self._arrive, number, host, request, _nobody, context=_WORLD)
             if self._dice.random() < 0.5:
                 self.loop.call_later(wait_s, once, "reset")
             return
-        if self._chance(plan.doubled):
+        if not plan.plain and self._chance(plan.doubled):
             again_s = wait_s + self._dice.choice((0.01, 1.0, 20.0)) * self._dice.random()
             self._note(f"#{number} to {name} comes again after {again_s:.3f} s: {request}")
             self.loop.call_later(again_s, self._arrive, number, host, request, _nobody, context=_WORLD)

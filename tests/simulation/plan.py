@@ -19,6 +19,8 @@ class What(StrEnum):
     CANARY = "canary"
     BACKFILL = "backfill"
     """The tool is run; ``length_s`` is how long it lives at most."""
+    STRAY = "stray"
+    """A second proxy, with a journal of its own, sends a write to an upstream."""
     CLOCK_BACK = "clock-back"
     """The wall clock is set back by ``length_s``."""
     DISK_FULL = "disk-full"
@@ -46,6 +48,8 @@ class Plan:
     has_seeded_records: bool
     lags_behind: bool
     """The secondary begins with an older copy of the records, and one that the primary never had: only a backfill helps."""
+    plain: tuple[str, ...]
+    """Upstreams that do not keep the protocol. To them nothing lives longer than ``response_timeout`` or comes twice: a stated limit."""
     hot_keys: int
     retries: bool
     """Clients send a write again, with the same Idempotency-Key, when they do not know what became of it."""
@@ -72,6 +76,7 @@ class Plan:
 
 
 UPSTREAMS = ("json", "postgres")
+PLAIN_SHARE = 0.15
 FAULTY_S = 8.0
 """Events fall into this first stretch."""
 
@@ -103,10 +108,17 @@ def draw(seed: int) -> Plan:
     for name in UPSTREAMS:
         happen(What.KILL, 0.2, 2, name, length_s=dice.choice((1.0, 1.0, 15.0)))
         happen(What.PART, 0.15, 2, name, length_s=dice.choice((0.5, 5.0)))
+    happen(What.STRAY, 0.1, 2, dice.choice(UPSTREAMS))
     happen(What.CLOCK_BACK, 0.05, 1, length_s=100.0)
     happen(What.DISK_FULL, 0.07, 1, length_s=2.0)
+    plain: tuple[str, ...] = ()
+    if random.Random(f"plain {seed}").random() < PLAIN_SHARE:
+        plain = random.Random(f"which {seed}").choice((("json",), ("postgres",), UPSTREAMS))
+        events = [event for event in events if event.what not in (What.BACKFILL, What.STRAY)]
+        lags_behind = False
     return Plan(
         seed=seed,
+        plain=plain,
         clients=dice.randint(1, 4),
         writes_each=dice.randint(4, 12),
         think_s=dice.choice((0.01, 0.1, 0.5)),

@@ -85,8 +85,8 @@ class SimulatedClock:
 class FileDisk:
     """routing.yaml; an edit is there whole or not at all."""
 
-    def __init__(self) -> None:
-        self.text = ROUTING
+    def __init__(self, ignored: str = "") -> None:
+        self.text = ROUTING + ignored
 
 
 class SimulatedController(Controller):

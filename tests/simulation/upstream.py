@@ -1,7 +1,7 @@
-"""A versioned upstream: the production application and the production JSON store over a simulated disk.
+"""An upstream: the production application and the production JSON store over a simulated disk.
 
 Beside the contract it has one operation that is not idempotent, `PATCH …?append`: it adds the write's name to the
-record's log. Executed twice, or in another order, it shows.
+record's log. Executed twice, or in another order, it shows. A *plain* one is the same without a word of the protocol.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Mapping
+from dataclasses import replace
 from typing import Any
 
 from aiohttp import HttpVersion11
@@ -103,7 +104,9 @@ class Upstream:
         *,
         sync_s: float,
         is_full: Callable[[], bool],
+        is_plain: bool = False,
     ) -> None:
+        self._is_plain = is_plain
         self.memory = remember(disk)
         changes = Changes(
             self.memory,
@@ -115,8 +118,17 @@ class Upstream:
         self._front._resources = Appending(self._front._store, self._front._options, names)
 
     async def serve(self, request: Request) -> Reply:
+        if self._is_plain:
+            if request.target.startswith("/_turnout"):
+                return Reply(404, (("Content-Type", "text/plain"),), b"not here")
+            kept = tuple(one for one in request.headers if not one[0].lower().startswith("turnout-"))
+            request = replace(request, headers=kept)
         response = await self._front.serve(FakeRequest(request))  # type: ignore[arg-type]
-        headers = tuple((name, value) for name, value in response.headers.items())
+        headers = tuple(
+            (name, value)
+            for name, value in response.headers.items()
+            if not (self._is_plain and name.lower().startswith("turnout-"))
+        )
         return Reply(response.status, headers, response.body or b"")  # type: ignore[attr-defined, arg-type]
 
 

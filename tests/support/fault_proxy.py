@@ -10,8 +10,10 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import re
 import socket
 import struct
+from collections import Counter
 from dataclasses import dataclass
 from enum import StrEnum
 from types import TracebackType
@@ -21,6 +23,7 @@ from tests.support.processes import free_port
 from tests.support.raw_http import parse_lines
 
 CHUNK_BYTES = 1 << 16
+MIRRORED = re.compile(rb"\r\nTurnout-Mirror: (\w+)\r\n", re.IGNORECASE)
 RESET = struct.pack("ii", 1, 0)
 
 
@@ -68,6 +71,8 @@ class FaultProxy:
         self.fault = NONE
         self.hits = 0
         """How often the present fault has acted."""
+        self.applied: Counter[str] = Counter()
+        """Mirrored requests that were answered 2xx, by what Turnout-Mirror said."""
         self._acted = asyncio.Condition()
         self._server: asyncio.Server | None = None
         self._links: set[_Link] = set()
@@ -160,6 +165,8 @@ class _Link:
         self._writer = writer
         self._up: asyncio.StreamWriter | None = None
         self.is_spoilt = False
+        self._mirrored = ""
+        """What the request under way is to the mirror."""
         self.sent_up = 0
         self.sent_down = 0
 
@@ -221,6 +228,8 @@ class _Link:
                     pass
             if self.is_spoilt:
                 continue
+            if found := MIRRORED.search(chunk):
+                self._mirrored = found[1].decode()
             await self._pass(self._up, chunk)
 
     async def _downwards(self, down: asyncio.StreamReader) -> None:
@@ -249,6 +258,9 @@ class _Link:
                     pass
             if self.is_spoilt:
                 continue
+            if self._mirrored and chunk.startswith(b"HTTP/1.1 2"):
+                owner.applied[self._mirrored] += 1
+            self._mirrored = ""
             await self._pass(self._writer, chunk)
 
     async def _whole(self, request: bytes) -> bytes:

@@ -133,6 +133,12 @@ class Line:
             while (await self.status())["mirror"]["writes_held"]:
                 await asyncio.sleep(0.02)
 
+    async def secondary_known(self, timeout_s: float = 15.0) -> None:
+        """Until the secondary has answered, and knows its role."""
+        async with asyncio.timeout(timeout_s):
+            while (await self.status())["mirror"]["secondary_trouble"]:
+                await asyncio.sleep(0.02)
+
     async def settled(self, timeout_s: float = 30.0) -> dict:
         """Wait until the lag is 0; the mirror's figures then."""
         async with asyncio.timeout(timeout_s):

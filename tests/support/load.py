@@ -82,13 +82,22 @@ class Load:
     """Clients until `stop`. ``log``: of an earlier load on the same line, with another seed, to be carried on."""
 
     def __init__(
-        self, port: int, seed: int, *, clients: int = 12, pause_s: float = 0.004, log: Log | None = None
+        self,
+        port: int,
+        seed: int,
+        *,
+        clients: int = 12,
+        pause_s: float = 0.004,
+        log: Log | None = None,
+        repeats: bool = True,
     ) -> None:
         self.log = log or Log()
         self._port = port
         self._seed = seed
         self._clients = clients
         self._pause_s = pause_s
+        self.repeats = repeats
+        """Whether a keyed create is now and then said once more after its answer."""
         self._known: list[str] = []
         """Ids of orders that some client was told of: all clients write to them."""
         self._under_way = 0
@@ -136,6 +145,25 @@ class Load:
         wanted = self._given_up + count
         async with asyncio.timeout(timeout_s), self._changed:
             await self._changed.wait_for(lambda: self._given_up >= wanted)
+
+    async def answered_with(self, status: int, count: int, timeout_s: float = 60.0) -> None:
+        """Until so many writes were answered with that status."""
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(
+                lambda: sum(write.status == status for write in self.log.writes) >= count
+            )
+
+    async def touched_settings(self, timeout_s: float = 30.0) -> None:
+        """Until some write to the singleton is acknowledged: the secondary has it only from then on."""
+
+        def is_touched() -> bool:
+            return any(
+                write.register.startswith("settings/") and write.told is Told.ACKNOWLEDGED
+                for write in self.log.writes
+            )
+
+        async with asyncio.timeout(timeout_s), self._changed:
+            await self._changed.wait_for(is_touched)
 
     async def under_way(self, count: int, timeout_s: float = 30.0) -> None:
         """Until so many writes are sent and not answered."""
@@ -220,7 +248,7 @@ class _Client:
             return
         identity = str(json.loads(write.body)["id"])
         write.register = f"orders/{identity}/v"
-        if is_keyed and self._dice.random() < 0.1:
+        if is_keyed and self._load.repeats and self._dice.random() < 0.1:
             answer = await self._ask("POST", "/api/orders", body, headers)
             if (
                 answer is not None
@@ -281,7 +309,9 @@ class _Client:
             await self._load.tell(-1)
         if answer is not None:
             write.status, write.body = answer.status, answer.body
-            write.told = told_by(answer)
+            told = told_by(answer)
+            # That this try had no effect says nothing of the one before it.
+            write.told = Told.NOTHING if again is not None and answer.status == 503 else told
         if write.told is Told.NOTHING:
             await self._load.tell(given_up=1)
         else:

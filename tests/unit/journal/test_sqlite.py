@@ -1,18 +1,17 @@
-"""The promises of journal/store.py, on the SQLite store."""
+"""What the journal on SQLite promises beside journal/store.py (test_store.py): its files, its lock, its format."""
 
 import asyncio
 import os
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Callable
-from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from proxy.errors import JournalError, TurnoutError
-from proxy.journal.entry import Entry, EntryState
-from proxy.journal.sqlite import SEQ_BLOCK, SqliteJournal
+from proxy.journal.entry import Entry
+from proxy.journal.sqlite import SqliteJournal
 
 
 def entry(seq: int, key: str | None = "/api/orders/1") -> Entry:
@@ -52,65 +51,6 @@ async def durable(submit: Callable[[Callable[[TurnoutError | None], None]], None
     return await asyncio.wait_for(future, 5)
 
 
-async def test_an_intent_is_found_again_after_its_callback(journals: Journals) -> None:
-    journal = journals.open()
-    assert await durable(lambda done: journal.intent(entry(1, None), done)) is None
-    await journals.close(journal)
-    found = journals.open().recovered.entries
-    assert found == [entry(1, None)]
-    assert found[0].state is EntryState.INTENT
-
-
-async def test_an_outcome_is_found_again_with_its_bodies(journals: Journals) -> None:
-    journal = journals.open()
-    journal.intent(entry(1, None), lambda _: None)
-    accepted = replace(
-        entry(1, "/api/orders/7"), state=EntryState.ACCEPTED, status=201, version=18, base="none",
-        request_body=b'{"a":1}', answer_body=b'{"id":7,"a":1}', is_replayable=True,
-    )  # fmt: skip
-    assert await durable(lambda done: journal.outcome(accepted, done)) is None
-    assert await journal.bodies(1) == (b'{"a":1}', b'{"id":7,"a":1}')
-    await journals.close(journal)
-    (found,) = journals.open().recovered.entries
-    assert (found.key, found.state, found.version, found.base) == (
-        "/api/orders/7",
-        EntryState.ACCEPTED,
-        18,
-        "none",
-    )
-    assert not found.is_replayable, "after a crash only a repair may settle it"
-
-
-async def test_an_ended_entry_is_gone_after_a_close(journals: Journals) -> None:
-    journal = journals.open()
-    await durable(lambda done: journal.intent(entry(1), done))
-    journal.ended([1], {"replayed": 1})
-    journal.ended([], {"replayed": 2})
-    await journals.close(journal)
-    recovered = journals.open().recovered
-    assert recovered.entries == []
-    assert recovered.meta.totals == {"replayed": 3}
-
-
-async def test_callbacks_come_in_the_order_of_submission(journals: Journals) -> None:
-    journal = journals.open()
-    order: list[int] = []
-    for seq in range(1, 1500):
-        journal.intent(entry(seq), lambda _, seq=seq: order.append(seq))
-    await durable(lambda done: journal.intent(entry(1500), done))
-    assert order == list(range(1, 1500))
-
-
-async def test_no_seq_is_given_twice_although_settled_rows_are_deleted(journals: Journals) -> None:
-    journal = journals.open()
-    first = journal.recovered.next_seq
-    await durable(lambda done: journal.intent(entry(first + 5), done))
-    journal.ended([first + 5])
-    await journals.close(journal)
-    assert journals.open().recovered.next_seq > first + 5
-    assert SEQ_BLOCK > 1
-
-
 async def test_a_second_process_on_the_journal_is_refused_and_told_who_has_it(journals: Journals) -> None:
     journals.open()
     with pytest.raises(JournalError, match=str(os.getpid())):
@@ -138,21 +78,6 @@ async def test_a_damaged_journal_stops_the_start_and_is_left_alone(journals: Jou
     assert path.read_bytes() == content
 
 
-async def test_a_work_that_raises_is_undone_alone(journals: Journals) -> None:
-    journal = journals.open()
-
-    def refuse(db: sqlite3.Connection) -> None:
-        db.execute("insert into gaps (prefix, since, why) values ('/x', 1, 'test')")
-        raise ValueError("no")
-
-    def count(db: sqlite3.Connection) -> int:
-        return int(db.execute("select count(*) from gaps").fetchone()[0])
-
-    with pytest.raises(ValueError, match="no"):
-        await journal.transact(refuse)
-    assert await journal.transact(count) == 0
-
-
 async def test_after_a_failed_sync_the_start_copies_to_a_new_file(journals: Journals) -> None:
     journal = journals.open()
     await durable(lambda done: journal.intent(entry(1), done))
@@ -163,6 +88,21 @@ async def test_after_a_failed_sync_the_start_copies_to_a_new_file(journals: Jour
     assert [one.seq for one in journals.open().recovered.entries] == [1]
     assert path.stat().st_ino != inode
     assert not (journals.folder / "journal.sync-failed").exists()
+
+
+async def test_a_copy_that_was_whole_before_a_crash_is_the_journal_from_then_on(journals: Journals) -> None:
+    """The crash came between the removal of the old log and the renaming of the copy: what the log held is in the copy alone."""
+    journal = journals.open()
+    await durable(lambda done: journal.intent(entry(1), done))
+    await journals.close(journal)
+    path = journals.folder / "journal.db"
+    path.rename(journals.folder / "journal.copied.db")
+    path.write_bytes(b"")
+    (journals.folder / "journal.sync-failed").touch()
+    (journals.folder / "journal.lock").write_bytes(b"4711".ljust(15) + b"\nlog\n")
+    assert [one.seq for one in journals.open().recovered.entries] == [1]
+    assert not (journals.folder / "journal.sync-failed").exists()
+    assert not (journals.folder / "journal.copied.db").exists()
 
 
 async def test_a_journal_of_format_1_is_taken_over_with_all_that_it_holds(journals: Journals) -> None:

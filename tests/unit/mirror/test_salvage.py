@@ -33,7 +33,7 @@ def test_a_delete_is_a_state_too() -> None:
     assert found.kept == Kept(2, 9, None)
 
 
-def test_where_the_newest_is_lost_the_key_is_named_and_the_older_one_still_brought() -> None:
+def test_named_or_nothing_where_the_newest_is_lost_the_older_one_is_still_brought_and_the_key_named() -> None:
     found = salvage_of(KEY, [entry(1, 8), entry(2, 9)], {1: body(8), 2: None})
     assert found.kept == Kept(1, 8, body(8))
     assert "acknowledged" in found.why_lost
