@@ -54,7 +54,8 @@ def intent_row(entry: Entry) -> tuple[Any, ...]:
     )
 
 
-def outcome_row(entry: Entry, *, is_lean: bool) -> tuple[Any, ...]:
+def outcome_row(entry: Entry, *, is_lean: bool = False) -> tuple[Any, ...]:
+    """``is_lean``: without the bodies, where the disk has no room for them."""
     return (
         entry.seq,
         entry.key,

@@ -306,9 +306,10 @@ class SqliteJournal:
             for name, count in lazy.totals.items():
                 self._lazy_totals[name] = self._lazy_totals.get(name, 0) + count
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(
-                self._loop.call_later, LAZY_AGAIN_S, self._submit, ("lazy", None, None)
-            )
+            self._loop.call_soon_threadsafe(self._look_again)
+
+    def _look_again(self) -> None:
+        self._loop.call_later(LAZY_AGAIN_S, self._submit, ("lazy", None, None))
 
     def _try(self, batch: _Batch, *, is_lean: bool = False) -> sqlite3.Error | None:
         """Why it could not be written, or None. A failed sync ends the process."""
@@ -345,9 +346,8 @@ class SqliteJournal:
         if batch.outcomes:
             # Of several outcomes of one entry (a mark that has grown) only the last one: one statement takes them in no order.
             last = {entry.seq: entry for entry, _ in batch.outcomes}
-            execute_rows(
-                db, UPDATE_OUTCOMES, [outcome_row(entry, is_lean=is_lean) for entry in last.values()]
-            )
+            rows = [outcome_row(entry, is_lean=is_lean) for entry in last.values()]
+            execute_rows(db, UPDATE_OUTCOMES, rows)
         for work, finish in batch.works:
             results.append((_bind(finish, *_attempt(db, work)), None))
         if seqs:
