@@ -20,7 +20,7 @@ from backends.json_snapshot import write_state
 from backends.json_state import Memory
 
 INTERVAL_S = 1.0
-SHARE = 10
+SHARE = 20
 """Between two rewrites at least INTERVAL_S passes, and this many times what the last one took."""
 
 RETRY_S = 5.0

@@ -50,6 +50,8 @@ ROWS_A_STEP = 500
 """Records that a filtered list looks at before it lets other requests go on."""
 
 COLUMN_TRIES_MAX = 3
+M_ARENA_MAX = -8
+"""Of mallopt(3)."""
 
 _log = structlog.stdlib.get_logger("backends.json")
 
@@ -89,6 +91,7 @@ class JsonStore:
         ``id_field`` is where records of another server's file that have no ``id`` have one (see json_ids).
         """
         files = Files.beside(path)
+        _share_one_heap()
         lock = await asyncio.to_thread(lambda: take_lock(files.lock, is_shared=read_only))
         try:
             recovered = await asyncio.to_thread(
@@ -227,6 +230,13 @@ async def _page_of_columns(collection: Collection, query: Query) -> Page | None:
         if columns is collection.columns and columns.has(query):
             return Page(*columns.page(query))
     return None
+
+
+def _share_one_heap() -> None:
+    """glibc would give the thread that reads the file a heap of its own, and keep much of it for ever."""
+    set_option: Any = getattr(ctypes.CDLL(None), "mallopt", None)
+    if set_option is not None:
+        set_option(M_ARENA_MAX, 1)
 
 
 def _give_memory_back() -> None:

@@ -61,8 +61,8 @@ def create_table(table: str) -> str:
     )
 
 
-def get(table: str) -> str:
-    return f"select body, version, at from {_safe(table)} where id = $1"
+def get_many(table: str) -> str:
+    return f"select id, body, version, at from {_safe(table)} where id = any($1::text[])"
 
 
 def page(table: str) -> str:

@@ -25,6 +25,7 @@ from backends import postgres_statements as statements
 from backends.errors import StartError
 from backends.postgres_batch import Batch
 from backends.postgres_connection import Connection, Pool, is_lost, make_pool, open_pool, translate
+from backends.postgres_gets import Gets
 from backends.postgres_operations import Apply, Change, KeepAnswers, Look, Void
 from backends.postgres_owner import Owner, TakenError
 from backends.postgres_writer import Writer
@@ -67,6 +68,7 @@ class PostgresStore:
         self._pool = pool
         self._writer = writer
         self._wall = wall
+        self._gets = Gets(self._read)
         self._running_keys: set[str] = set()
         """Idempotency-Keys whose first request is still being executed."""
 
@@ -121,8 +123,7 @@ class PostgresStore:
         watermark, floor, table = ledger.number, ledger.floor(collection), ledger.table(collection)
         row = None
         if table is not None:
-            text = statements.get(table)
-            row = await self._read(lambda connection: connection.fetchrow(text, record_id))
+            row = await self._gets.get(table, record_id)
         if row is None:
             return State(None, None, floor), watermark
         body: str | None = row["body"]

@@ -183,8 +183,6 @@ class ProtocolRoutes:
 
     async def _answers(self, call: Call, _epoch: Epoch | None) -> Answer:
         query = _query(call, "key", "after")
-        if any("\x00" in value for value in query.values()):
-            raise problems.bad_query("A key holds no NUL.")
         found, has_more = await self._store.answers(query.get("key"), query.get("after", ""))
         page: dict[str, Any] = {"answers": answers_json(found)}
         if has_more:
@@ -244,6 +242,8 @@ def _query(call: Call, *known: str) -> dict[str, str]:
         raise problems.bad_query("The query does not decode.") from None
     if len(dict(pairs)) != len(pairs) or any(name not in known for name, _ in pairs):
         raise problems.bad_query(f"Known parameters, each once: {', '.join(known)}.")
+    if any("\x00" in value for _, value in pairs):
+        raise problems.bad_query("No name holds a NUL.")
     return dict(pairs)
 
 

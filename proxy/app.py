@@ -200,8 +200,8 @@ async def _serve(
         clock=clock,
         box=box,
         mirroring=mirroring,
-        kinds=kinds,
         salvager=salvager,
+        kinds=kinds,
     )
     await controller.begin()
     health = HealthChecks(forwarder.pools.set_up)
@@ -240,6 +240,7 @@ async def _serve(
     validations = Validations(
         actual=actual,
         switching=controller.switching,
+        sender=sender,
         validator=validator,
         clock=clock,
         url_of=url_of,

@@ -19,6 +19,8 @@ TOKEN = "Turnout-Token"  # noqa: S105 - a header's name
 
 EPOCH_PATH = "/_turnout/epoch"
 VOID_PATH = "/_turnout/void"
+APPLY_PATH = "/_turnout/apply"
+ANSWERS_PATH = "/_turnout/answers"
 
 _VERSION = re.compile(r"\s*(none|\d{1,19})\s*;\s*(base|at)=(none|unknown|\d{1,19})\s*")
 
@@ -89,6 +91,13 @@ class VoidAnswer(msgspec.Struct, frozen=True):
     version: int | None = None
 
 
+class AnswersPage(msgspec.Struct, frozen=True):
+    """A2: answers kept under Idempotency-Keys, each verbatim."""
+
+    answers: list[msgspec.Raw]
+    next: str = ""
+
+
 class CodedProblem(msgspec.Struct, frozen=True):
     """All of a problem+json that is looked at."""
 
@@ -105,6 +114,7 @@ class StaleEpochProblem(msgspec.Struct, frozen=True):
 
 _EPOCH = msgspec.json.Decoder(EpochAnswer)
 _VOID = msgspec.json.Decoder(VoidAnswer)
+_ANSWERS = msgspec.json.Decoder(AnswersPage)
 _CODED = msgspec.json.Decoder(CodedProblem)
 _STALE = msgspec.json.Decoder(StaleEpochProblem)
 
@@ -122,6 +132,15 @@ def parse_void(body: bytes) -> VoidAnswer | None:
         return _VOID.decode(body)
     except msgspec.MsgspecError:
         return None
+
+
+def parse_answers(body: bytes) -> AnswersPage | None:
+    """The answers are copied out of the body, so that they outlive it."""
+    try:
+        page = _ANSWERS.decode(body)
+    except msgspec.MsgspecError:
+        return None
+    return AnswersPage([one.copy() for one in page.answers], page.next)
 
 
 def parse_stale(body: bytes) -> StaleEpochProblem | None:

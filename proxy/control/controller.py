@@ -74,8 +74,8 @@ class Controller:
         clock: Clock,
         box: SnapshotBox,
         mirroring: Mirroring,
-        kinds: Kinds,
         salvager: Salvager,
+        kinds: Kinds,
     ) -> None:
         self.kinds = kinds
         self._config = config
@@ -117,6 +117,7 @@ class Controller:
             clock=clock,
             publish=self.publish,
             kinds=kinds,
+            names=lambda: self.names,
         )
         mirroring.bind(self.switching, self.publish)
 

@@ -15,7 +15,7 @@ from proxy.control import epochs
 from proxy.control.actual import Actual
 from proxy.control.switch import FORCED, Came, Refusal, Step
 from proxy.control.switching import Passage, Switching
-from proxy.errors import NotYetError, RefusedError, TurnoutError
+from proxy.errors import NotYetError, RefusedError, TurnoutError, UpstreamError
 from proxy.failpoints import hit
 from proxy.journal.store import Returning
 from proxy.kinds import Kinds
@@ -40,6 +40,7 @@ class Leaving:
         clock: Clock,
         publish: Callable[[], None],
         kinds: Kinds,
+        names: Callable[[], tuple[str, str]],
     ) -> None:
         self._switching = switching
         self._actual = actual
@@ -49,9 +50,11 @@ class Leaving:
         self._clock = clock
         self._publish = publish
         self._kinds = kinds
+        self._names = names
 
     async def plan(self, old: str, trouble: str) -> tuple[Refusal, Sequence[Lost]]:
         """Without a number nothing goes on: what would be lost, as far as it can be told without sending anything."""
+        self._demand_versioned(old)
         lost = await self._salvager.assess()
         refusal = Refusal(
             f"the primary {old} does not answer: {trouble}; {loss_text(lost)}",
@@ -61,9 +64,17 @@ class Leaving:
 
     async def run(self, passage: Passage) -> None:
         """Away from a primary that is dead, to DONE; RefusedError with nothing changed but that more is settled."""
+        self._demand_versioned(passage.secondary)
         await asyncio.shield(asyncio.ensure_future(self._walk_alone(passage)))
         if passage.step is not Step.DONE:
             raise RefusedError(f"called off: {passage.why}", "look at `turnout status`, then try again")
+
+    def _demand_versioned(self, old: str) -> None:
+        if not all(self._kinds.is_versioned(name) for name in self._names()):
+            raise NotYetError(
+                f"the primary {old} does not answer, and an upstream is plain: leaving it behind is not yet built",
+                f"start {old} again",
+            )
 
     async def _walk_alone(self, passage: Passage) -> None:
         async with self._switching.alone():
@@ -128,11 +139,6 @@ class Leaving:
         return False
 
     async def _salvage(self, passage: Passage) -> bool:
-        if await epochs.look(self._sender, passage.primary, self._kinds) is None:
-            raise NotYetError(
-                f"{passage.primary} does not keep the protocol: to leave a dead primary for a plain upstream is not yet built",
-                f"start {passage.secondary} again",
-            )
         if self._actual.meta.burned > self._actual.meta.epoch:
             await self._take_back(passage)
         await epochs.ensure(
@@ -144,8 +150,7 @@ class Leaving:
             journal_id=self._actual.meta.journal_id,
             burned=self._actual.meta.burned,
         )
-        passage.lost = await self._salvager.salvage()
-        # named-or-nothing: what is left behind was named, and its number said
+        passage.lost = await self._salvager.salvage()  # named-or-nothing
         if len(passage.lost) == passage.accept_loss:
             return True
         passage.why = (
@@ -173,7 +178,9 @@ class Leaving:
     async def _announce(self, passage: Passage) -> bool:
         """At the living upstream; the other one learns it when it returns (learns-later; DESIGN section 9, Epoch)."""
         known = await epochs.look(self._sender, passage.primary, self._kinds)
-        counters = {} if known is None else dict(known.counters)
+        if known is None:
+            raise UpstreamError(f"{passage.primary} does not say what it knows", "is it the right server?")
+        counters = dict(known.counters)
         for name, value in self._salvager.counters().items():
             counters[name] = max(value, counters.get(name, 0))
         await epochs.announce(

@@ -60,7 +60,7 @@ class Returns:
             "returned", upstream=upstream, doubts=len(returning.doubts), left_in_epoch=returning.epoch
         )
         detail = f"{upstream} returned with a state of it that the primary never had"
-        done = await self._ask_after_doubts(returning)
+        done = await self._ask_after_doubts(returning)  # it has just been told the epoch: learns-later
         await self._salvager.bury(done, detail)
         hit("returned-voided")
         unexplained = await self._compare(upstream)

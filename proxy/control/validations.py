@@ -9,10 +9,11 @@ from dataclasses import dataclass, field
 import structlog
 
 from proxy.control.actual import Actual
+from proxy.control.answers import copy_answers
 from proxy.control.switching import Passage, Switching
 from proxy.errors import NotYetError, RefusedError, TurnoutError
 from proxy.kinds import Kinds
-from proxy.ports import Clock, Validator
+from proxy.ports import Clock, Sender, Validator
 from proxy.tls import Secure
 
 log = structlog.get_logger("control")
@@ -54,6 +55,7 @@ class Validations:
         actual: Actual,
         switching: Switching,
         validator: Validator | None,
+        sender: Sender,
         clock: Clock,
         url_of: Callable[[str], str],
         secondary: Callable[[], str],
@@ -68,6 +70,7 @@ class Validations:
         self._actual = actual
         self._switching = switching
         self._validator = validator
+        self._sender = sender
         self._clock = clock
         self._url_of = url_of
         self._secondary = secondary
@@ -152,6 +155,8 @@ class Validations:
             secure=self._secure(),
         )
         if run.report.get("equal") is True:
+            epoch = ("Turnout-Epoch", f"{meta.epoch} {meta.journal_id}")
+            await copy_answers(self._sender, meta.primary, self._secondary(), epoch)
             await self._actual.validated(run.began_wall_s, last_gap)
             run.gaps_cleared = self._clear_gaps(last_gap)
             run.state = "equal"

@@ -100,7 +100,9 @@ class Forwarder:
         return int(self._server.sockets[0].getsockname()[1])
 
     async def stop(self, grace_s: float = SHUTDOWN_S_MAX) -> None:
-        """Accept nobody, let what runs end within ``grace_s``, then break off the rest (tunnels among it)."""
+        """Accept nobody, let what runs end within ``grace_s``, then break off the rest (tunnels among it). Once."""
+        if self.is_stopping:
+            return
         self.is_stopping = True
         if self._server is not None:
             self._server.close()

@@ -197,7 +197,8 @@ class ClientConnection(asyncio.Protocol):
             if rest:
                 self.refuse(respond.refused(400, "a CR by itself"))
                 return b""
-            self._buffer = data
+            if not self._has_ended:
+                self._buffer = data
         return rest
 
     def _wait_for_head(self, data: bytes) -> None:

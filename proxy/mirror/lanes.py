@@ -321,14 +321,13 @@ class Lanes:
         """The roles have changed without the primary: every entry ends, settled from the journal or named; returns their seqs."""
         assert self.is_still(), "nothing is under way"
         seqs = list(self.entries)
-        for seq in seqs:
-            entry = self.entries[seq]
+        for entry in self.entries.values():
             entry.state = after(entry.state, EntryEvent.GIVEN_UP)
-            self.body_bytes -= entry.kept_bytes
-            self._forget(entry)
-        for waiting in (self._asked, self._doubts, self._dead, self._delayed, self._waiting):
-            waiting.clear()
-        self._ready.clear()
+        was_paused, was_up = self.is_paused, self.is_secondary_up
+        is_plain, late_s, at_once = self.is_plain, self.late_s, self._lanes_at_once_max
+        Lanes.__init__(self, lanes_at_once_max=at_once)
+        self.is_halted, self.is_paused, self.is_secondary_up = True, was_paused, was_up
+        self.is_plain, self.late_s = is_plain, late_s
         return seqs
 
     def secondary_up(self) -> None:
@@ -414,7 +413,9 @@ class Lanes:
 
     def is_still(self) -> bool:
         """No command is under way."""
-        return not self._working and not self._voiding
+        return not (
+            self._working or self._voiding or any(one.is_listing for one in self.sweeps.running.values())
+        )
 
     def is_idle(self) -> bool:
         return self.unsettled_writes() == 0  # drained: nothing unsettled but dead keys

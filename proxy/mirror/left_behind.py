@@ -116,12 +116,14 @@ class LeftBehind:
         ]
 
     def _nameless(self) -> list[LostKey]:
-        """Writes in doubt whose key only the primary could tell, and what the mirror never carried."""
+        """Writes whose keys only the primary could tell, and what the mirror never carried."""
         doubts = [
             LostKey(
-                f"{entry.prefix}/ ({entry.method} {entry.seq})",
-                "in doubt: whether it took effect, and its key, are not known",
-                is_doubt_only=True,
+                f"{entry.marks[0] if entry.marks else entry.prefix}/ ({entry.method} {entry.seq})",
+                "an acknowledged write that names no single record"
+                if entry.state is EntryState.ACCEPTED
+                else "in doubt: whether it took effect, and its key, are not known",
+                is_doubt_only=entry.state is not EntryState.ACCEPTED,
             )
             for entry in self._state.lanes.entries.values()
             if entry.key is None

@@ -156,11 +156,10 @@ class Listing:
                 raise UpstreamError(f"{upstream} answers {reply.status} to GET {target}")
             if reply.status != 200:
                 return None
-            try:
-                rows = _ROWS.decode(reply.body)
-            except msgspec.MsgspecError:
+            rows = rows_of(reply.body)
+            if rows is None:
                 return None
-            found |= {f"{prefix}/{row.id}" for row in rows if "/" not in str(row.id)}
+            found |= {f"{prefix}/{one}" for one in rows if "/" not in one}
             following = next_page(target, reply.header("link"))
             if following is None:
                 return found
@@ -192,6 +191,14 @@ def scopes(prefix: str, catalogs: list[Catalog]) -> tuple[list[str], set[str]]:
 
 def _meet(one: str, other: str) -> bool:
     return covers(one, other) or covers(other, one)
+
+
+def rows_of(body: bytes) -> list[str] | None:
+    """The ids of a JSON list of objects with ids, as paths name them; None where it is none."""
+    try:
+        return [str(row.id) for row in _ROWS.decode(body)]
+    except msgspec.MsgspecError:
+        return None
 
 
 def next_page(target: str, link: str | None) -> str | None:

@@ -17,7 +17,7 @@ from proxy.failpoints import hit
 from proxy.journal.entry import BASE_UNKNOWN, Entry, EntryState
 from proxy.journal.store import DeadLetter, JournalStore
 from proxy.limits import DEAD_ANSWER_BYTES_MAX, MIRROR_BACKOFF_S_MAX, MIRROR_REQUEST_TIMEOUT_S
-from proxy.mirror import settle
+from proxy.mirror import answers, settle
 from proxy.mirror.gate import Gate
 from proxy.mirror.lanes import Command, Gap, List, Repair, Replay, Settled, Void, backoff_s
 from proxy.mirror.plain import PlainRepair
@@ -330,6 +330,21 @@ class Replayer:
         if look.status not in (200, 404, 410) or read is None:
             return Verdict.AGAIN, f"{roles.primary} answers {look.status} to a look at {key}", None
         hit("repair-read")
+        spot = answers.spot_of(key)
+        if spot is not None:
+            try:
+                kept = await answers.kept_answers(self._sender, roles.primary, roles.epoch_header, key)
+            except UpstreamError as error:
+                return Verdict.AGAIN, str(error), None
+            record = look.body if look.status == 200 else None
+            line = answers.batch_line(spot, read, record, kept) if kept else None
+            if line is not None:
+                try:
+                    return await answers.repair_with(
+                        self._sender, roles.secondary, [roles.epoch_header], spot, line
+                    )
+                except UpstreamError as error:
+                    return Verdict.AWAY, str(error), None
         headers = [
             roles.epoch_header,
             ("Turnout-Mirror", "repair"),

@@ -6,6 +6,7 @@ import json
 from pathlib import Path
 
 import pytest
+import uvloop
 from hypothesis import Phase, settings
 
 from tests.support import raw_http
@@ -36,6 +37,11 @@ def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item
     mine = [item for item in items if "gateway" in getattr(item, "fixturenames", ())]
     config.hook.pytest_deselected(items=[item for item in items if item not in mine])
     items[:] = mine
+
+
+def pytest_asyncio_loop_factories(config: pytest.Config, item: pytest.Item) -> dict[str, object]:
+    """What runs in production. (The cases with generated input run on plain asyncio, those of TLS on both.)"""
+    return {"uvloop": uvloop.new_event_loop}
 
 
 @pytest.fixture(scope="session")

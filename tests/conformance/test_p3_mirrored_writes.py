@@ -13,7 +13,7 @@ import pytest
 from proxy.errors import JournalFullError
 from proxy.model import Limits, MirrorAnswer
 from tests.support.fake_upstream import Answer, FakeUpstream, Link, Request, answer, closed_port
-from tests.support.forward_world import Proxy, proxy, snapshot
+from tests.support.forward_world import FakeMirror, Proxy, proxy, snapshot
 from tests.support.raw_http import RawClient, ask
 
 POST = b"POST /api/orders HTTP/1.1\r\nHost: a\r\nContent-Length: 2\r\n\r\nhi"
@@ -163,22 +163,22 @@ async def test_p3_what_the_primary_answers_is_told_before_the_client_reads_it(
 
 
 async def test_p3_an_accepted_answer_waits_for_the_disk_and_interim_ones_do_not() -> None:
+    disk = FakeMirror()
+
     async def handler(_: Request, link: Link) -> Answer:
+        disk.is_disk_slow = True  # the intent is on disk by now
         link.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
         return CREATED
 
     async with FakeUpstream(handler) as upstream:
-        async with proxy(snapshot(upstream.port, upstream.port, mirror=True)) as it:
+        async with proxy(snapshot(upstream.port, upstream.port, mirror=True), mirror=disk) as it:
             async with await RawClient.connect(it.port) as client:
                 client.send(POST)
-                await it.mirror.until("intend")
-                await upstream.request()
-                it.mirror.is_disk_slow = True
                 assert (await client.response(interim=True)).status == 103
-                await it.mirror.until("accepted")
+                await disk.until("accepted")
                 with pytest.raises(TimeoutError):
                     await asyncio.wait_for(client.reader.read(1), 0.1)
-                it.mirror.flush()
+                disk.flush()
                 assert (await client.response("POST")).status == 201
 
 

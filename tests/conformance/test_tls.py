@@ -127,9 +127,10 @@ async def _slow_reader(authority: Authority) -> None:
     async def handler(_: Request, link: Link) -> Answer:
         nonlocal sent
         link.send(b"HTTP/1.1 200 OK\r\nContent-Length: %d\r\n\r\n" % (1 << 30))
-        while True:
+        while not link.writer.is_closing():
             link.send(bytes(1 << 16))
             await link.writer.drain()
+            await asyncio.sleep(0)  # asyncio's TLS may take all of it at once, and let nobody else run
             sent += 1 << 16
 
     async with FakeUpstream(handler, tls=authority.serving("127.0.0.1")) as upstream:

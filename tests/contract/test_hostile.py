@@ -52,19 +52,20 @@ async def untouched(server: Api) -> AsyncIterator[Api]:
     assert (await server.get("/readyz")).status == 200
 
 
-@pytest.mark.parametrize(
-    "target",
-    ["/../../etc/passwd", "/api/../../../etc/passwd", "/api/%2e%2e/%2e%2e/etc/passwd",
-     "/api/orders/%2e%2e", "/api/orders/..%5c..%5cwindows", "//etc/passwd", "/api/orders/%00", "/api/orders/1%00.json",
-     "/api//orders", "/api/orders//1", "/api/./orders", "/%2fapi/orders", "/api/orders/1/2", "/api/orders/%c0%ae%c0%ae",
-     "http://other/../x", "/static/app.js", "/.env", "/_turnout/../../x", "/_turnout/", "/_turnout/epoch/x", "*"],
-)  # fmt: skip
-async def test_no_path_leads_anywhere_but_to_records(untouched: Api, target: str) -> None:
-    response = await ask(port_of(untouched), f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    if response.status == 404:
-        assert code_of(response) == "not-found"
-    else:
-        assert (response.status, code_of(response)) == (400, "bad-request")
+NOWHERE = ["/../../etc/passwd", "/api/../../../etc/passwd", "/api/%2e%2e/%2e%2e/etc/passwd",
+ "/api/orders/%2e%2e", "/api/orders/..%5c..%5cwindows", "//etc/passwd", "/api/orders/%00", "/api/orders/1%00.json",
+ "/api//orders", "/api/orders//1", "/api/./orders", "/%2fapi/orders", "/api/orders/1/2", "/api/orders/%c0%ae%c0%ae",
+ "http://other/../x", "/static/app.js", "/.env", "/_turnout/../../x", "/_turnout/", "/_turnout/epoch/x", "*"]  # fmt: skip
+
+
+async def test_no_path_leads_anywhere_but_to_records(untouched: Api, subtests: pytest.Subtests) -> None:
+    for target in NOWHERE:
+        with subtests.test(target):
+            response = await ask(port_of(untouched), f"GET {target} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+            if response.status == 404:
+                assert code_of(response) == "not-found"
+            else:
+                assert (response.status, code_of(response)) == (400, "bad-request")
 
 
 async def test_a_name_that_looks_like_a_path_is_a_name(server: Api) -> None:
@@ -75,8 +76,13 @@ async def test_a_name_that_looks_like_a_path_is_a_name(server: Api) -> None:
     assert (await server.get(made.headers["Location"])).body == made.body
 
 
-@pytest.mark.parametrize("text", SQL)
-async def test_sql_is_nothing_but_text_wherever_it_stands(server: Api, text: str) -> None:
+async def test_sql_is_nothing_but_text_wherever_it_stands(server: Api, subtests: pytest.Subtests) -> None:
+    for text in SQL:
+        with subtests.test(text):
+            await _is_nothing_but_text(server, text)
+
+
+async def _is_nothing_but_text(server: Api, text: str) -> None:
     path = f"/api/{quote(text, safe='')}"
     made = await server.post(path, {"id": text, text: text, "nested": {text: [text]}})
     assert made.status == 201
@@ -150,34 +156,35 @@ async def test_a_hundred_thousand_keys_are_a_record_like_any(server: Api) -> Non
     assert (twice.status, twice.code) == (400, "bad-json")
 
 
-@pytest.mark.parametrize(
-    "request_bytes",
-    [
-        b"GET /api/orders?" + b"&".join(b"k%d=1" % n for n in range(100_000)) + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /api/orders?" + b"&".join(b"k%d=1" % n for n in range(2_000)) + b" HTTP/1.1\r\nHost: x\r\n\r\n",
-        b"GET /api/orders HTTP/1.1\r\nHost: x\r\n" + b"".join(b"K%d: 1\r\n" % n for n in range(100_000)) + b"\r\n",
-        b"GET /api/orders HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 100_000 + b"\r\n\r\n",
-        b"GET /api/orders HTTP/1.1\r\nHost: x\r\nA: a\x00b\r\n\r\n",
-        b"GET /api/orders HTTP/1.1\r\nHost: x\r\nA\x01: a\r\n\r\n",
-        b"GET /api/orders HTTP/1.1\r\nHost: x\r\nA : a\r\n\r\n",
-        b"GET /api/orders\r\n\r\n",
-        b"GET /api/orders HTTP/1.1\r\n\r\n",
-        b"GET /api/orders HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
-        b"GET /api/orders HTTP/9.9\r\nHost: x\r\n\r\n",
-        b"GET  /api/orders HTTP/1.1 \r\nHost: x\r\n\r\n",
-        b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\xff" * 200 + b"\r\n\r\n",
-        b"POST /api/orders HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
-        b"POST /api/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 2\r\n\r\n{}",
-        b"POST /api/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
-        b"POST /api/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
-    ],
-    ids=["query-100k", "query-2k", "headers-100k", "long-header", "nul-in-header", "odd-name", "space-before-colon", "no-version", "no-host", "two-hosts",
-         "version-9.9", "two-spaces", "tls", "negative-length", "two-lengths", "length-and-chunked", "bad-chunk"],
-)  # fmt: skip
-async def test_what_is_no_request_is_told_so_in_the_one_form(untouched: Api, request_bytes: bytes) -> None:
-    response = await ask(port_of(untouched), request_bytes)
-    assert response.status == 400
-    assert code_of(response) in ("bad-request", "bad-query")
+NO_REQUESTS = {
+    "query-100k": b"GET /api/orders?" + b"&".join(b"k%d=1" % n for n in range(100_000)) + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "query-2k": b"GET /api/orders?" + b"&".join(b"k%d=1" % n for n in range(2_000)) + b" HTTP/1.1\r\nHost: x\r\n\r\n",
+    "headers-100k": b"GET /api/orders HTTP/1.1\r\nHost: x\r\n" + b"".join(b"K%d: 1\r\n" % n for n in range(100_000)) + b"\r\n",
+    "long-header": b"GET /api/orders HTTP/1.1\r\nHost: x\r\nA: " + b"x" * 100_000 + b"\r\n\r\n",
+    "nul-in-header": b"GET /api/orders HTTP/1.1\r\nHost: x\r\nA: a\x00b\r\n\r\n",
+    "odd-name": b"GET /api/orders HTTP/1.1\r\nHost: x\r\nA\x01: a\r\n\r\n",
+    "space-before-colon": b"GET /api/orders HTTP/1.1\r\nHost: x\r\nA : a\r\n\r\n",
+    "no-version": b"GET /api/orders\r\n\r\n",
+    "no-host": b"GET /api/orders HTTP/1.1\r\n\r\n",
+    "two-hosts": b"GET /api/orders HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n",
+    "version-9.9": b"GET /api/orders HTTP/9.9\r\nHost: x\r\n\r\n",
+    "two-spaces": b"GET  /api/orders HTTP/1.1 \r\nHost: x\r\n\r\n",
+    "tls": b"\x16\x03\x01\x02\x00\x01\x00\x01\xfc\x03\x03" + b"\xff" * 200 + b"\r\n\r\n",
+    "negative-length": b"POST /api/orders HTTP/1.1\r\nHost: x\r\nContent-Length: -1\r\n\r\n",
+    "two-lengths": b"POST /api/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 1, 2\r\n\r\n{}",
+    "length-and-chunked": b"POST /api/orders HTTP/1.1\r\nHost: x\r\nContent-Length: 2\r\nTransfer-Encoding: chunked\r\n\r\n{}",
+    "bad-chunk": b"POST /api/orders HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\nzz\r\n",
+}  # fmt: skip
+
+
+async def test_what_is_no_request_is_told_so_in_the_one_form(
+    untouched: Api, subtests: pytest.Subtests
+) -> None:
+    for name, request_bytes in NO_REQUESTS.items():
+        with subtests.test(name):
+            response = await ask(port_of(untouched), request_bytes)
+            assert response.status == 400
+            assert code_of(response) in ("bad-request", "bad-query")
 
 
 @pytest.mark.parametrize(
@@ -190,10 +197,10 @@ async def test_a_packed_body_is_refused_and_never_unpacked(untouched: Api, body:
         assert reply.headers["Accept-Encoding"] == "identity"
 
 
-@pytest.mark.parametrize("method", ["TRACE", "CONNECT", "PROPFIND", "get", "QUERY"])
-async def test_a_method_that_nobody_knows_is_refused(untouched: Api, method: str) -> None:
-    response = await ask(port_of(untouched), f"{method} /api/orders HTTP/1.1\r\nHost: x\r\n\r\n".encode())
-    assert code_of(response) in ("method-not-allowed", "bad-request")
+async def test_a_method_that_nobody_knows_is_refused(untouched: Api) -> None:
+    for method in ("TRACE", "CONNECT", "PROPFIND", "get", "QUERY"):
+        response = await ask(port_of(untouched), f"{method} /api/orders HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        assert code_of(response) in ("method-not-allowed", "bad-request")
 
 
 @pytest.mark.parametrize("key", ["created_at", "updated_at"])

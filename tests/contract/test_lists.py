@@ -34,54 +34,55 @@ async def ids(api: Api, query: str, collection: str = "odd") -> list[object]:
     return [record["id"] for record in reply.json]
 
 
-@pytest.mark.parametrize(
-    ("query", "expected"),
-    [
-        ("v=3", [1, 2]),  # by the stored type: the number 3 and the string "3"
-        ("v=3.0", [1]),
-        ("v=3&v=null", [1, 2, 10]),
-        ("v=true", [3]),
-        ("v=1", [6]),  # an array is asked whether it holds it
-        ("v=9007199254740993", [8]),
-        ("v=9007199254740992", []),
-        ("name=", [7]),
-        ("name=true", [6]),
-        ("nothing=1", []),
-        ("at.city=Bonn", [1]),
-        ("at.city=null", [2]),
-        ("at.n.1=2", [1]),
-        ("at.n." + "9" * 5000 + "=2", []),
-        ("at.city=K%C3%B6ln", [3]),  # a field of the whole name comes first
-        ("tags=red", [1]),
-        ("v_ne=3", [10, 3, 4, 5, 6, 7, 8, 9]),
-        ("v_ne=3&v_ne=null", [3, 4, 5, 6, 7, 8, 9]),
-        ("v_gte=2.5", [1, 2, 5, 8]),  # "3" is compared as a string
-        ("v_gt=2.5", [1, 2, 8]),
-        ("v_lte=3", [1, 2, 5]),
-        ("v_lt=3", [5]),
-        ("v_gte=2.5&v_lt=3", [5]),
-        ("v_gte=1e400", [2]),
-        ("name_gte=a&name_lt=b", [2, 5]),
-        ("name_like=AN", [1, 2]),
-        ("name_like=zo%C3%AB", [10]),
-        ("name_like=an&name_like=zo", [1, 2, 10]),
-        ("name_in=Ann,ann", [1, 2]),
-        ("name_in=a,b", []),
-        ("name=a,b", [5]),
-        ("v_in=3,true", [1, 2, 3]),
-        ("id_in=10,1,99", [1, 10]),
-        ("checked_in=yes", [5]),
-        ("checked_in=in,out", [6]),
-        ("q=bonn", [1]),
-        ("q=9007199254740993", [8]),
-        ("q=ann&v=3", [1, 2]),
-        ("q=", [1, 2, 10, 3, 4, 5, 6, 7, 8, 9]),
-        ("v=3&name=ann", [2]),
-    ],
-)  # fmt: skip
-async def test_a_filter_finds_what_is_stored_so(server: Api, query: str, expected: list[int]) -> None:
+FILTERS: list[tuple[str, list[int]]] = [
+    ("v=3", [1, 2]),  # by the stored type: the number 3 and the string "3"
+    ("v=3.0", [1]),
+    ("v=3&v=null", [1, 2, 10]),
+    ("v=true", [3]),
+    ("v=1", [6]),  # an array is asked whether it holds it
+    ("v=9007199254740993", [8]),
+    ("v=9007199254740992", []),
+    ("name=", [7]),
+    ("name=true", [6]),
+    ("nothing=1", []),
+    ("at.city=Bonn", [1]),
+    ("at.city=null", [2]),
+    ("at.n.1=2", [1]),
+    ("at.n." + "9" * 5000 + "=2", []),
+    ("at.city=K%C3%B6ln", [3]),  # a field of the whole name comes first
+    ("tags=red", [1]),
+    ("v_ne=3", [10, 3, 4, 5, 6, 7, 8, 9]),
+    ("v_ne=3&v_ne=null", [3, 4, 5, 6, 7, 8, 9]),
+    ("v_gte=2.5", [1, 2, 5, 8]),  # "3" is compared as a string
+    ("v_gt=2.5", [1, 2, 8]),
+    ("v_lte=3", [1, 2, 5]),
+    ("v_lt=3", [5]),
+    ("v_gte=2.5&v_lt=3", [5]),
+    ("v_gte=1e400", [2]),
+    ("name_gte=a&name_lt=b", [2, 5]),
+    ("name_like=AN", [1, 2]),
+    ("name_like=zo%C3%AB", [10]),
+    ("name_like=an&name_like=zo", [1, 2, 10]),
+    ("name_in=Ann,ann", [1, 2]),
+    ("name_in=a,b", []),
+    ("name=a,b", [5]),
+    ("v_in=3,true", [1, 2, 3]),
+    ("id_in=10,1,99", [1, 10]),
+    ("checked_in=yes", [5]),
+    ("checked_in=in,out", [6]),
+    ("q=bonn", [1]),
+    ("q=9007199254740993", [8]),
+    ("q=ann&v=3", [1, 2]),
+    ("q=", [1, 2, 10, 3, 4, 5, 6, 7, 8, 9]),
+    ("v=3&name=ann", [2]),
+]  # fmt: skip
+
+
+async def test_a_filter_finds_what_is_stored_so(server: Api, subtests: pytest.Subtests) -> None:
     await fill(server)
-    assert await ids(server, query) == expected
+    for query, expected in FILTERS:
+        with subtests.test(query):
+            assert await ids(server, query) == expected
 
 
 async def test_the_order_is_total_over_all_types(api: Api) -> None:
@@ -175,18 +176,19 @@ async def test_an_answer_has_at_most_a_thousand_rows_and_says_where_the_rest_is(
     assert (await api.get("/api/many?_limit=1001")).code == "bad-query"
 
 
-@pytest.mark.parametrize(
-    "query",
-    ["_foo=1", "_=1", "=1", "_sort=", "_sort=a,,b", "_order=desc", "_sort=a&_order=up", "_sort=a&_order=asc,asc",
-     "_sort=-a&_order=desc", "_sort=a&_sort=b", "_page=0", "_page=x", "_page=1.5", "_page=-1", "_page=", "_page=1&_page=2",
-     "_page=1&_start=0", "_per_page=1&_limit=1", "_per_page=1001", "_page=1&_per_page=0", "_start=-1", "_start=5&_end=4",
-     "_end=1001", "_end=5&_limit=2", "_after=1&_page=1", "_after=1&_start=1", "_page=99999999999999999999", "q=a&q=b",
-     "a=%zz", "a=%", "a=%ff", "_page=%D9%A1", "_embed=", "_embed=a,", "_expand=", "_embed=..", "_embed=a&_expand=a",
-     "_embed=" + ",".join("abcdefghijk"), "_sort=" + ",".join("abcdefghijk"), "&".join(["a=1"] * 101), "_after=nobody&_sort=name"],
-)  # fmt: skip
-async def test_a_query_that_cannot_be_meant_is_refused(server: Api, query: str) -> None:
-    reply = await server.get(f"/api/odd?{query}")
-    assert (reply.status, reply.code) == (400, "bad-query")
+REFUSED = ["_foo=1", "_=1", "=1", "_sort=", "_sort=a,,b", "_order=desc", "_sort=a&_order=up", "_sort=a&_order=asc,asc",
+ "_sort=-a&_order=desc", "_sort=a&_sort=b", "_page=0", "_page=x", "_page=1.5", "_page=-1", "_page=", "_page=1&_page=2",
+ "_page=1&_start=0", "_per_page=1&_limit=1", "_per_page=1001", "_page=1&_per_page=0", "_start=-1", "_start=5&_end=4",
+ "_end=1001", "_end=5&_limit=2", "_after=1&_page=1", "_after=1&_start=1", "_page=99999999999999999999", "q=a&q=b",
+ "a=%zz", "a=%", "a=%ff", "_page=%D9%A1", "_embed=", "_embed=a,", "_expand=", "_embed=..", "_embed=a&_expand=a",
+ "_embed=" + ",".join("abcdefghijk"), "_sort=" + ",".join("abcdefghijk"), "&".join(["a=1"] * 101), "_after=nobody&_sort=name"]  # fmt: skip
+
+
+async def test_a_query_that_cannot_be_meant_is_refused(server: Api, subtests: pytest.Subtests) -> None:
+    for query in REFUSED:
+        with subtests.test(query[:40]):
+            reply = await server.get(f"/api/odd?{query}")
+            assert (reply.status, reply.code) == (400, "bad-query")
 
 
 async def test_a_link_survives_an_odd_name_and_odd_values(api: Api) -> None:

@@ -108,6 +108,7 @@ async def begun(line: Line) -> None:
 async def test_p7_a_dead_primary_is_left_behind_and_nothing_but_what_was_named_is_lost(
     tmp_path: Path, database_url: str
 ) -> None:
+    """The rules salvage, named-or-nothing and learns-later."""
     async with Line(tmp_path, database_url=database_url, data=EMPTY) as line:
         await begun(line)
         # A record that is too large for the journal: acknowledged, and only the primary holds it.

@@ -188,8 +188,8 @@ class Proxy:
             clock=clock,
             box=box,
             mirroring=mirroring,
-            kinds=kinds,
             salvager=LeftBehind(state, replayer, journal, sender, clock),
+            kinds=kinds,
         )
         controller.process, controller.file = self.process, self.file
         await controller.begin()
@@ -201,6 +201,7 @@ class Proxy:
         self.validations = Validations(
             actual=actual,
             switching=controller.switching,
+            sender=sender,
             validator=validator,
             clock=clock,
             url_of=lambda name: box.current.upstream(name).endpoints[0].url,

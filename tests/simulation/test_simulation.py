@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.simulation.__main__ import failure
+from tests.simulation.runs import failure
 from tests.simulation.world import run_seed
 
 SEEDS = 2000
@@ -44,6 +44,12 @@ def test_p3_p4_p5_hold_on_each_seed_that_failed_once() -> None:
         if seed:
             result = run_seed(int(seed))
             assert not result.faults, failure(result)
+
+
+@pytest.mark.slow
+def test_many_seeds_are_shared_by_several_processes() -> None:
+    told = _simulate("--seed", "0", "--runs", "4", "--jobs", "2", "--no-progress").communicate(timeout=120)[0]
+    assert "4 runs from seed 0, 0 failed" in told
 
 
 @pytest.mark.slow

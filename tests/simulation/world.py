@@ -186,7 +186,6 @@ class World:
             case What.STRAY:
                 headers = (
                     ("Turnout-Epoch", "1 another"),
-                    ("Turnout-Request", "1; open=1"),
                     ("Content-Type", "application/json"),
                 )
                 body = json.dumps({"by": "stray"}).encode()

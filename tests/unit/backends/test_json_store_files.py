@@ -54,9 +54,12 @@ async def crashed(folder: Path, *records: str) -> Path:
     """A copy of the folder in the moment after these were acknowledged, before data.json was written again."""
     copy = folder.with_name("crashed")
     async with opened(folder) as store:
-        for record_id in records:
-            await put(store, record_id, b'{"id":%b}' % record_id.encode())
-        shutil.copytree(folder, copy)
+        exporter = store._exporter
+        assert exporter is not None
+        async with exporter._turn:  # data.json is not written before the copy is made
+            for record_id in records:
+                await put(store, record_id, b'{"id":%b}' % record_id.encode())
+            shutil.copytree(folder, copy)
     return copy
 
 
