@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import gc
 import os
 import signal
 import time
@@ -34,6 +35,7 @@ from proxy.control.validations import Validations
 from proxy.errors import UsageError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.no_mirror import NoMirror
+from proxy.forward.sending import PoolSender
 from proxy.journal.sqlite import SqliteJournal
 from proxy.kinds import Kinds
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX, SHUTDOWN_S_MAX
@@ -152,7 +154,8 @@ async def _serve(
         kinds=kinds,
         late_s=draft.limits.response_timeout_s,
     )
-    replayer = Replayer(state, journal, sender, clock)
+    replays = PoolSender(token=token)
+    replayer = Replayer(state, journal, replays, clock)
     gate = Gate(
         state,
         journal,
@@ -207,11 +210,14 @@ async def _serve(
     health = HealthChecks(forwarder.pools.set_up)
     stack.push_async_callback(health.stop)
 
+    replays.pools = forwarder.pools
+
     def follow(_: object) -> None:
         state.settings = box.current.mirror
         gate.hold_timeout_s = box.current.limits.hold_timeout_s
         state.lanes.late_s = box.current.limits.response_timeout_s
         health.follow(box.current)
+        forwarder.pools.follow(box.current)
 
     controller.on_publish.append(follow)
     follow(box.current)
@@ -306,6 +312,9 @@ async def _serve(
             lambda: startup.open_for_writes(sender, actual, mirror, controller.switching, kinds)
         )
     stack.push_async_callback(_end_tasks, tasks)
+    # What the start has made stays: never looked at again, so that a full collection does not stop the loop (decision 6).
+    gc.collect()
+    gc.freeze()
     log.info(
         "ready",
         proxy=f"{options.listen[0]}:{port}",

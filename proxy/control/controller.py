@@ -426,6 +426,8 @@ class Controller:
         if dry_run:
             return self._planned(refusals)
         old = self.primary
+        if old == to:  # another switch was quicker while the upstreams were looked at
+            return {"changed": False, "primary": to, "detail": f"{to} is the primary already"}
         passage = Passage(
             primary=to,
             secondary=old,

@@ -35,6 +35,14 @@ from proxy.journal.opening import (
     recover,
     say_log,
 )
+from proxy.journal.rows import (
+    DELETE_ENTRIES,
+    INSERT_INTENTS,
+    UPDATE_OUTCOMES,
+    execute_rows,
+    intent_row,
+    outcome_row,
+)
 from proxy.limits import JOURNAL_BATCH_MAX, JOURNAL_RESERVE_BYTES
 from proxy.ports import Done
 
@@ -62,12 +70,6 @@ STEP_ENTRIES = 8
 """Settled entries that go in one transaction while the disk is nearly full."""
 
 PAGE_BYTES = 4096
-INSERT_INTENT = "insert into entries (seq, method, target, headers, key, prefix, born, marks, state) values (?,?,?,?,?,?,?,?,'intent')"
-UPDATE_OUTCOME = (
-    "update entries set key=?, prefix=?, marks=?, state=?, status=?, version=?, base=?, replayable=?, writes=?, request_body=?, answer_body=?"
-    " where seq=?"
-)
-DELETE_ENTRY = "delete from entries where seq=?"
 
 
 class _Batch:
@@ -97,7 +99,9 @@ class SqliteJournal:
         self._path = folder / "journal.db"
         self._fatal = fatal or _end_process
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[tuple[str, Any, Any] | None] = queue.SimpleQueue()
+        self._queue: queue.SimpleQueue[list[tuple[str, Any, Any]] | None] = queue.SimpleQueue()
+        self._submitted: list[tuple[str, Any, Any]] = []
+        """What this step of the event loop asks for; the writer gets it in one piece, and is woken once."""
         self._lazy_seqs: list[int] = []
         self._lazy_totals: dict[str, int] = {}
         self._lazy_done: list[Done] = []
@@ -133,10 +137,10 @@ class SqliteJournal:
     # -- submitting: on the event loop -------------------------------------------------------------
 
     def intent(self, entry: Entry, done: Done) -> None:
-        self._queue.put(("intent", entry, done))
+        self._submit(("intent", entry, done))
 
     def outcome(self, entry: Entry, done: Done) -> None:
-        self._queue.put(("outcome", entry, done))
+        self._submit(("outcome", entry, done))
 
     def ended(
         self, seqs: Sequence[int], totals: dict[str, int] | None = None, done: Done | None = None
@@ -149,7 +153,17 @@ class SqliteJournal:
             if done is not None:
                 self._lazy_done.append(done)
         if was_empty:
-            self._loop.call_later(LAZY_S_MAX, self._queue.put, ("lazy", None, None))
+            self._loop.call_later(LAZY_S_MAX, self._submit, ("lazy", None, None))
+
+    def _submit(self, item: tuple[str, Any, Any]) -> None:
+        self._submitted.append(item)
+        if len(self._submitted) == 1:
+            self._loop.call_soon(self._hand_over)
+
+    def _hand_over(self) -> None:
+        items, self._submitted = self._submitted, []
+        if items:
+            self._queue.put(items)
 
     async def bodies(self, seq: int) -> tuple[bytes | None, bytes | None]:
         def read(db: sqlite3.Connection) -> tuple[bytes | None, bytes | None]:
@@ -169,13 +183,14 @@ class SqliteJournal:
             else:
                 future.set_result(result)
 
-        self._queue.put(("work", work, finish))
+        self._submit(("work", work, finish))
         return await future
 
     def size_bytes(self) -> int:
         return sum(_size(path) for path in (self._path, self._wal))
 
     async def close(self) -> None:
+        self._hand_over()
         self._queue.put(None)
         await asyncio.to_thread(self._thread.join)
         self._is_closing = True
@@ -195,19 +210,20 @@ class SqliteJournal:
         get, get_nowait = self._queue.get, self._queue.get_nowait
         is_open = True
         while is_open:
-            item = get()
+            items = get()
             batch = _Batch()
             taken = 0
             while True:
-                if item is None:
+                if items is None:
                     is_open = False
                 else:
-                    _sort(item, batch)
-                taken += 1
+                    for item in items:
+                        _sort(item, batch)
+                    taken += len(items)
                 if taken >= JOURNAL_BATCH_MAX or not is_open:
                     break
                 try:
-                    item = get_nowait()
+                    items = get_nowait()
                 except queue.Empty:
                     break
             try:
@@ -290,9 +306,10 @@ class SqliteJournal:
             for name, count in lazy.totals.items():
                 self._lazy_totals[name] = self._lazy_totals.get(name, 0) + count
         with contextlib.suppress(RuntimeError):  # the loop is closed
-            self._loop.call_soon_threadsafe(
-                self._loop.call_later, LAZY_AGAIN_S, self._queue.put, ("lazy", None, None)
-            )
+            self._loop.call_soon_threadsafe(self._look_again)
+
+    def _look_again(self) -> None:
+        self._loop.call_later(LAZY_AGAIN_S, self._submit, ("lazy", None, None))
 
     def _try(self, batch: _Batch, *, is_lean: bool = False) -> sqlite3.Error | None:
         """Why it could not be written, or None. A failed sync ends the process."""
@@ -325,15 +342,16 @@ class SqliteJournal:
             if top > self._seq_ceiling:
                 ceiling = top + SEQ_BLOCK
                 db.execute("update meta set value=? where name='seq_ceiling'", (str(ceiling),))
-            db.executemany(INSERT_INTENT, [_intent_row(entry) for entry, _ in batch.intents])
+            execute_rows(db, INSERT_INTENTS, [intent_row(entry) for entry, _ in batch.intents])
         if batch.outcomes:
-            db.executemany(
-                UPDATE_OUTCOME, [_outcome_row(entry, is_lean=is_lean) for entry, _ in batch.outcomes]
-            )
+            # Of several outcomes of one entry (a mark that has grown) only the last one: one statement takes them in no order.
+            last = {entry.seq: entry for entry, _ in batch.outcomes}
+            rows = [outcome_row(entry, is_lean=is_lean) for entry in last.values()]
+            execute_rows(db, UPDATE_OUTCOMES, rows)
         for work, finish in batch.works:
             results.append((_bind(finish, *_attempt(db, work)), None))
         if seqs:
-            db.executemany(DELETE_ENTRY, [(seq,) for seq in seqs])
+            execute_rows(db, DELETE_ENTRIES, [(seq,) for seq in seqs])
         if totals:
             merged = {
                 name: self._totals.get(name, 0) + totals.get(name, 0) for name in {*self._totals, *totals}
@@ -456,37 +474,6 @@ def _call_all(callbacks: list[tuple[Done, TurnoutError | None]]) -> None:
             done(error)
         except Exception:
             log.exception("journal_callback_failed")
-
-
-def _intent_row(entry: Entry) -> tuple[Any, ...]:
-    headers = json.dumps(entry.headers)
-    return (
-        entry.seq,
-        entry.method,
-        entry.target,
-        headers,
-        entry.key,
-        entry.prefix,
-        entry.born_wall_s,
-        json.dumps(entry.marks),
-    )
-
-
-def _outcome_row(entry: Entry, *, is_lean: bool) -> tuple[Any, ...]:
-    return (
-        entry.key,
-        entry.prefix,
-        json.dumps(entry.marks),
-        str(entry.state),
-        entry.status,
-        entry.version,
-        entry.base,
-        int(entry.is_replayable),
-        entry.writes,
-        None if is_lean else entry.request_body,
-        None if is_lean else entry.answer_body,
-        entry.seq,
-    )
 
 
 def _translate(error: sqlite3.Error, folder: Path) -> JournalError:

@@ -31,7 +31,11 @@ _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 def header(headers: Iterable[tuple[str, str]], name: str) -> str | None:
     """The first value of a header, by lower-case name."""
-    return next((value for key, value in headers if key.lower() == name), None)
+    size = len(name)
+    for key, value in headers:
+        if len(key) == size and key.lower() == name:
+            return value
+    return None
 
 
 def is_json(headers: Sequence[tuple[str, str]]) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
@@ -10,6 +11,10 @@ from proxy.model import KeyTemplate, Place, Route
 from proxy.routing.paths import covers, decoded
 
 __all__ = ["covers", "key_of_answer", "marks_of", "place_of"]
+
+
+_PLAIN_PATH = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
+"""An absolute path in which nothing is encoded, relative or anybody's syntax."""
 
 
 class _HasId(msgspec.Struct):
@@ -82,6 +87,10 @@ def key_of_answer(place: Place, location: str | None, body: bytes | None) -> str
 
 
 def _key_of_location(prefix: str, location: str) -> str | None:
+    if (
+        _PLAIN_PATH.fullmatch(location) is not None
+    ):  # the usual case: all that follows could only say the same
+        return location if location.rpartition("/")[0] == prefix else None
     try:
         # The base only has to lead relative references to the right folder; its own text is not looked at again.
         raw_path = urlsplit(urljoin(quote(prefix), location)).path

@@ -72,6 +72,14 @@ class ResponseHead:
                 self.forward = section[:at] + section[low.index(b"\n", at + 1) :]
                 self.keeps_alive = True
                 return
+            if all(
+                name.startswith(b"turnout-") or (name == b"connection" and value == b"keep-alive")
+                for name, value in watched.items()
+            ):  # a versioned upstream's answer to a write
+                gone = [span for name in watched for span in fields.spans(low, b"\n" + name + b":")]
+                self.forward = fields.cut(section, gone)
+                self.keeps_alive = self.is_http11 or b"connection" in watched
+                return
         self.is_plain = False
         self._study({name for name, _ in found}, low)
 

@@ -1,7 +1,8 @@
 """``python -m tests.bench``: every comparison in one run, printed and appended to docs/benchmarks.md.
 
---cases "GET 200 B;POST 1 KiB"   only these          --peers nginx,envoy   only these, beside Turnout
---rounds 3 --seconds 3           how long            --no-append           print only
+--parts routing,prices,idle,mirror   only these      --peers nginx,envoy   only these, beside Turnout
+--cases "GET 200 B;POST 1 KiB"       only these      --no-append           print only
+--rounds 3 --seconds 3               how long        --long                10 minutes of load beside, memory watched
 """
 
 from __future__ import annotations
@@ -12,10 +13,15 @@ import sys
 import tempfile
 from pathlib import Path
 
-from tests.bench import report, tools
+from tests.bench import idle as idling
+from tests.bench import mirroring, report, tools
 from tests.bench.forwarding import CASES, compare, prices
-from tests.bench.peers import ROUTING
+from tests.bench.peers import MIRRORING, ROUTING
 from tests.bench.running import BrokenError
+
+PARTS = ("routing", "prices", "idle", "mirror")
+LOADS = [("POST", 1), ("POST", 32), ("PUT", 32), ("POST", 256), ("PUT", 256)]
+LONG_MINUTES = 10
 
 
 def main() -> int:
@@ -46,13 +52,28 @@ def _run(options: argparse.Namespace, folder: Path) -> str:
 
     tell(report.heading(tools.versions(), " ".join(["python -m tests.bench", *sys.argv[1:]])))
     names = ["turnout", *options.peers]
-    for case in options.cases:
-        tell(
-            report.routing_tables(
-                compare(names, [case], folder, rounds=options.rounds, seconds=options.seconds)
+    rounds, seconds = options.rounds, options.seconds
+    if "routing" in options.parts:
+        for rows in compare(names, options.cases, folder, rounds=rounds, seconds=seconds):
+            tell(report.routing_table(rows))
+    if "prices" in options.parts:
+        tell(report.price_table(prices(folder, rounds=rounds, seconds=seconds)))
+    if "idle" in options.parts:
+        tell(report.idle_table(idling.idle(names, folder)))
+    if "mirror" in options.parts:
+        # The journal lies on the disk of the checkout: /tmp may be memory.
+        with tempfile.TemporaryDirectory(prefix=".bench-", dir=report.ROOT / "tests" / "bench") as on_disk:
+            disk = Path(on_disk)
+            tell(report.price_table(mirroring.reads(disk, rounds=rounds, seconds=seconds)))
+            sync = mirroring.sync_ms(disk)
+            mirrors = [name for name in names if name in MIRRORING]
+            tell(
+                report.mirror_tables(
+                    mirroring.compare(mirrors, LOADS, disk, rounds=rounds, seconds=seconds), sync
+                )
             )
-        )
-    tell(report.price_table(prices(folder, rounds=options.rounds, seconds=options.seconds)))
+    if options.long:
+        tell(report.growth_table(idling.growth(folder, minutes=LONG_MINUTES)))
     return "\n".join(parts)
 
 
@@ -62,6 +83,8 @@ def _options() -> argparse.Namespace:
     parser.add_argument(
         "--peers", type=lambda text: text.split(","), default=[name for name in ROUTING if name != "turnout"]
     )
+    parser.add_argument("--parts", type=lambda text: text.split(","), default=list(PARTS))
+    parser.add_argument("--long", action="store_true")
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--no-append", dest="append", action="store_false")

@@ -36,7 +36,7 @@ assert CASES["GET 64 KiB"].path == LARGE
 PRICES: dict[str, Maker] = {
     "all features on": turnout,
     "sticky off": partial(turnout, sticky="none"),
-    "mirror on, idle": partial(turnout, mirror=True),
+    "canary off": partial(turnout, canary=False),
 }
 
 
@@ -52,9 +52,10 @@ class Row:
     cpu_us: float
 
 
-def compare(names: list[str], cases: list[str], folder: Path, *, rounds: int, seconds: float) -> list[Row]:
-    """Every proxy in every case; rounds go around, so that a disturbance hits them all."""
-    rows: list[Row] = []
+def compare(
+    names: list[str], cases: list[str], folder: Path, *, rounds: int, seconds: float
+) -> Iterator[list[Row]]:
+    """Every proxy in every case, a case at a time; rounds go around, so that a disturbance hits them all."""
     with contextlib.ExitStack() as stack:
         ports = stack.enter_context(started_upstreams(folder))
         started = {
@@ -67,8 +68,7 @@ def compare(names: list[str], cases: list[str], folder: Path, *, rounds: int, se
             for _ in range(rounds):
                 for name, (one, port) in started.items():
                     found[name].append(measure(CASES[case], port, one, folder, seconds=seconds))
-            rows += [middle(case, name, several) for name, several in found.items()]
-    return rows
+            yield [middle(case, name, several) for name, several in found.items()]
 
 
 def prices(folder: Path, *, rounds: int, seconds: float) -> list[Row]:

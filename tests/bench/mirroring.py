@@ -10,12 +10,13 @@ import os
 import time
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
 from pathlib import Path
 from statistics import median, quantiles
 
-from tests.bench.forwarding import JSON, ONE_KIB, started_proxy
+from tests.bench.forwarding import JSON, ONE_KIB, Row, middle, started_proxy
 from tests.bench.load import Load, Measured, measure
-from tests.bench.peers import MIRRORING, versioned
+from tests.bench.peers import MIRRORING, Maker, turnout, versioned
 from tests.bench.running import LOAD_CORE, BrokenError, Running, free_ports, running
 
 KEYS = 10_000
@@ -56,7 +57,7 @@ def compare(
     """Each proxy between two upstreams of its own, so that what one leaves behind troubles no other."""
     rows: list[MirrorRow] = []
     with contextlib.ExitStack() as stack:
-        lines = {name: stack.enter_context(_line(name, folder)) for name in names}
+        lines = {name: stack.enter_context(_line(name, folder, MIRRORING[name])) for name in names}
         for method, connections in loads:
             found: dict[str, list[tuple[Measured, float, float]]] = {name: [] for name in names}
             for _ in range(rounds):
@@ -80,8 +81,26 @@ def compare(
     return rows
 
 
+def reads(folder: Path, *, rounds: int, seconds: float) -> list[Row]:
+    """GET of a record, the mirror off, and on with nothing to do: what it costs those who only read."""
+    makers: dict[str, Maker] = {
+        "mirror off": partial(turnout, canary=False),
+        "mirror on, idle": partial(turnout, canary=False, mirror=True),
+    }
+    found: dict[str, list[Measured]] = {name: [] for name in makers}
+    with contextlib.ExitStack() as stack:
+        lines = {
+            name: stack.enter_context(_line(f"reads-{number}", folder, maker))
+            for number, (name, maker) in enumerate(makers.items())
+        }
+        for _ in range(rounds):
+            for name, (one, port, _) in lines.items():
+                found[name].append(measure(Load("/api/items/1"), port, one, folder, seconds=seconds))
+    return [middle("GET of a record", name, several) for name, several in found.items()]
+
+
 @contextlib.contextmanager
-def _line(name: str, folder: Path) -> Iterator[tuple[Running, int, tuple[int, int]]]:
+def _line(name: str, folder: Path, maker: Maker) -> Iterator[tuple[Running, int, tuple[int, int]]]:
     """A proxy and its two upstreams."""
     with contextlib.ExitStack() as stack:
         ends = free_ports(2)
@@ -93,9 +112,7 @@ def _line(name: str, folder: Path) -> Iterator[tuple[Running, int, tuple[int, in
                     environment=setup.environment,
                 )
             )  # fmt: skip
-        one, port = stack.enter_context(
-            started_proxy(f"mirror-{name}", MIRRORING[name], (ends[0], ends[1]), folder)
-        )
+        one, port = stack.enter_context(started_proxy(f"mirror-{name}", maker, (ends[0], ends[1]), folder))
         _await_writes(one, port)
         yield one, port, (ends[0], ends[1])
 

@@ -1,7 +1,8 @@
 """Each proxy of the bench with one rule: ``X-Canary: canary=true`` to the secondary, of the rest one in ten; or: mirror every write.
 
 Each is set up as its own manual says, for one core, with kept-alive connections on both sides, without an access log, and
-with the X-Forwarded lines that it is usually told to add. The mirrors of the peers are their own: sent and forgotten.
+with the X-Forwarded lines that it is usually told to add. nginx runs as one process, so that none outlives a bench that is killed.
+The mirrors of the peers are their own: sent and forgotten.
 """
 
 from __future__ import annotations
@@ -53,7 +54,7 @@ def _write(place: Place, name: str, text: str) -> str:
 def _nginx(program: str, place: Place, rule: str, location: str) -> Setup:
     place.folder.mkdir(parents=True, exist_ok=True)
     text = f"""\
-daemon off; user root; worker_processes 1; pid {place.folder}/nginx.pid; error_log stderr warn;
+daemon off; master_process off; pid {place.folder}/nginx.pid; error_log stderr warn;
 worker_rlimit_nofile 10000;
 events {{ worker_connections 4096; }}
 http {{
@@ -271,9 +272,7 @@ def aiohttp(place: Place) -> Setup:
     return Setup([sys.executable, "-m", "tests.bench.aiohttp_forwarder", *ports], {"PYTHONPATH": str(ROOT)})
 
 
-def turnout(
-    place: Place, *, sticky: str = "cookie", mirror: bool = False, env: dict[str, str] | None = None
-) -> Setup:
+def turnout(place: Place, *, sticky: str = "cookie", mirror: bool = False, canary: bool = True) -> Setup:
     """The real proxy, as a user starts it."""
     text = f"""\
 version: 1
@@ -282,7 +281,7 @@ upstreams:
   postgres: {{endpoints: ["http://127.0.0.1:{place.secondary}"]}}
 primary: json
 canary:
-  enabled: {"false" if mirror else "true"}
+  enabled: {"true" if canary else "false"}
   always: [{{header: X-Canary, exact: "canary=true"}}]
   weight: 10
   sticky: {sticky}
@@ -294,7 +293,7 @@ mirror: {{enabled: {"true" if mirror else "false"}, writes: follow}}
         sys.executable, "-m", "proxy.cli.main", "proxy", "--config", _write(place, "routing.yaml", text),
         "--state", str(place.folder / "state"), "--listen", f"127.0.0.1:{place.listen}", "--admin", f"127.0.0.1:{place.admin}",
     ]  # fmt: skip
-    return Setup(command, {"PYTHONPATH": str(ROOT), **(env or {})})
+    return Setup(command, {"PYTHONPATH": str(ROOT)})
 
 
 ROUTING: dict[str, Maker] = {
@@ -308,7 +307,7 @@ ROUTING: dict[str, Maker] = {
     "aiohttp": aiohttp,
 }
 MIRRORING: dict[str, Maker] = {
-    "turnout": lambda place: turnout(place, mirror=True),
+    "turnout": lambda place: turnout(place, mirror=True, canary=False),
     "nginx": nginx_mirror,
     "envoy": envoy_mirror,
     "traefik": traefik_mirror,
@@ -340,7 +339,7 @@ def upstreams(place: Place) -> Setup:
   }}"""
 
     text = f"""\
-daemon off; user root; worker_processes 1; pid {place.folder}/nginx.pid; error_log stderr warn;
+daemon off; master_process off; pid {place.folder}/nginx.pid; error_log stderr warn;
 worker_rlimit_nofile 10000;
 events {{ worker_connections 4096; }}
 http {{

@@ -10,6 +10,8 @@ from datetime import UTC, datetime
 from pathlib import Path
 
 from tests.bench.forwarding import Row
+from tests.bench.idle import CONNECTIONS, Growth, IdleRow
+from tests.bench.mirroring import MirrorRow
 
 ROOT = Path(__file__).resolve().parents[2]
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -22,25 +24,19 @@ def heading(versions: dict[str, str], command: str, now: datetime | None = None)
     return f"### {when}, commit {_commit()}\n`{command}` on {_machine()}. Load average at the start {os.getloadavg()[0]:.1f}. {told}.\n"
 
 
-def routing_tables(rows: Iterable[Row], ours: str = "turnout") -> str:
-    """A table a case; the ratios are Turnout's requests per second (and p99) over the peer's."""
-    by_case: dict[str, list[Row]] = {}
-    for row in rows:
-        by_case.setdefault(row.case, []).append(row)
-    texts: list[str] = []
-    for case, several in by_case.items():
-        own = next(row for row in several if row.proxy == ours)
-        lines = [
-            f"| {case} | req/s | p50 ms | p99 ms | CPU µs | Turnout's req/s | its CPU | its p99 |",
-            "|---|--:|--:|--:|--:|--:|--:|--:|",
-        ]
-        lines += [
-            f"| {row.proxy} | {row.per_second:,.0f} | {row.p50_ms:.2f} | {row.p99_ms:.2f} | {row.cpu_us:.1f} "
-            f"| {_ratio(own.per_second, row.per_second)} | {_ratio(own.cpu_us, row.cpu_us)} | {_ratio(own.p99_ms, row.p99_ms)} |"
-            for row in several
-        ]
-        texts.append("\n".join(lines) + "\n")
-    return "\n".join(texts)
+def routing_table(rows: list[Row], ours: str = "turnout") -> str:
+    """One case; the ratios are Turnout's requests per second, CPU and p99 over the peer's."""
+    own = next(row for row in rows if row.proxy == ours)
+    lines = [
+        f"| {own.case} | req/s | p50 ms | p99 ms | CPU µs | Turnout's req/s | its CPU | its p99 |",
+        "|---|--:|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {row.proxy} | {row.per_second:,.0f} | {row.p50_ms:.2f} | {row.p99_ms:.2f} | {row.cpu_us:.1f} "
+        f"| {_ratio(own.per_second, row.per_second)} | {_ratio(own.cpu_us, row.cpu_us)} | {_ratio(own.p99_ms, row.p99_ms)} |"
+        for row in rows
+    ]
+    return "\n".join(lines) + "\n"
 
 
 def price_table(rows: list[Row]) -> str:
@@ -50,6 +46,44 @@ def price_table(rows: list[Row]) -> str:
         f"| {row.proxy} | {row.per_second:,.0f} | {row.p99_ms:.2f} | {row.cpu_us:.1f} | {row.per_second / rows[0].per_second:.0%} |"
         for row in rows
     ]
+    return "\n".join(lines) + "\n"
+
+
+def mirror_tables(rows: Iterable[MirrorRow], sync: tuple[float, float], ours: str = "turnout") -> str:
+    """A table a load. Turnout's answers wait for two syncs of its journal; the others' for none."""
+    by_load: dict[tuple[str, int], list[MirrorRow]] = {}
+    for row in rows:
+        by_load.setdefault((row.method, row.connections), []).append(row)
+    texts = [
+        f"""Mirrored writes. This disk's own write and fdatasync of 4 KiB: {sync[0]:.2f} ms, p99 {sync[1]:.2f} ms. Turnout's answers
+wait for two of its journal's; the others wait for none, and forget a copy that fails.
+"""
+    ]
+    for (method, connections), several in by_load.items():
+        own = next(row for row in several if row.proxy == ours)
+        lines = [
+            f"""| {method} 1 KiB, {connections} connections | writes/s | p50 ms | p99 ms | CPU µs | reached the secondary \
+| after s | Turnout's writes/s | its p99 |""",
+            "|---|--:|--:|--:|--:|--:|--:|--:|--:|",
+        ]
+        lines += [
+            f"| {row.proxy} | {row.per_second:,.0f} | {row.p50_ms:.2f} | {row.p99_ms:.2f} | {row.cpu_us:.1f} | {row.arrived:.3%} "
+            f"| {row.settled_s:.1f} | {_ratio(own.per_second, row.per_second)} | {_ratio(own.p99_ms, row.p99_ms)} |"
+            for row in several
+        ]
+        texts.append("\n".join(lines) + "\n")
+    return "\n".join(texts)
+
+
+def idle_table(rows: list[IdleRow]) -> str:
+    lines = [f"| {CONNECTIONS:,} idle connections | KiB each | MiB without them |", "|---|--:|--:|"]
+    lines += [f"| {row.proxy} | {row.idle_kib:.1f} | {row.base_mib:.1f} |" for row in rows]
+    return "\n".join(lines) + "\n"
+
+
+def growth_table(found: Growth) -> str:
+    lines = [f"| Turnout under load ({found.per_second:,.0f} req/s), minute | MiB |", "|---|--:|"]
+    lines += [f"| {minute:g} | {mib:.1f} |" for minute, mib in zip(found.minutes, found.mib, strict=True)]
     return "\n".join(lines) + "\n"
 
 

@@ -81,6 +81,7 @@ class SimulatedJournal(SqliteJournal):
         self._fatal = lambda _: process.kill()
         self._loop = asyncio.get_running_loop()
         self._queue = self  # type: ignore[assignment]
+        self._submitted = []
         self._lazy_seqs = []
         self._lazy_totals = {}
         self._lazy_done = []
@@ -92,10 +93,10 @@ class SimulatedJournal(SqliteJournal):
         self._seq_ceiling = self.recovered.next_seq - 1
         self._totals = dict(self.recovered.meta.totals)
 
-    def put(self, item: Any) -> None:
+    def put(self, items: Any) -> None:
         """The queue's."""
         if self._process.step():
-            self._waiting.append(item)
+            self._waiting += items
             if self._under_sync is None:
                 self._under_sync = ()
                 self._loop.call_soon(self._begin)
@@ -147,6 +148,7 @@ class SimulatedJournal(SqliteJournal):
 
     async def close(self) -> None:
         """Write what waits; the disk stays."""
+        self._hand_over()
         while self._waiting or self._under_sync is not None:
             await asyncio.sleep(self._sync_s)
         self._commit(sqlite._Batch())

@@ -90,16 +90,22 @@ def test_a_204_says_no_length() -> None:
             b"Content-Length: 12\r\n",
             b"Connection: Keep-Alive\r\n",
             b"X-Date: then\r\n",
+            b"Turnout-Version: 5; base=4\r\n",
+            b"turnout-x:\r\n",
             b'ETag: "x"\r\n',
         ]
     ),
-    st.integers(0, 5),
+    st.integers(0, 7),
 )
 def test_the_short_way_and_the_careful_one_agree(lines: list[bytes], how_many: int) -> None:
     section = b"".join(lines[:how_many])
     head = ResponseHead(b"HTTP/1.1 200 OK", section)
     quick = (head.forward, head.length, head.keeps_alive, head.is_chunked, head.upgrade)
     low = b"\n" + section.lower()
-    names = {name for name in (b"date", b"content-length", b"connection") if b"\n" + name + b":" in low}
+    names = {
+        name
+        for name in (b"date", b"content-length", b"connection", b"turnout-version", b"turnout-x")
+        if b"\n" + name + b":" in low
+    }
     head._study(names, low)
     assert quick == (head.forward, head.length, head.keeps_alive, head.is_chunked, head.upgrade)

@@ -1,0 +1,141 @@
+"""Requests of the mirror's own, on the connections that clients' requests use: a ports.Sender without a client library.
+
+A replay costs the proxy about what a client's request does; aiohttp's client took four times as long, which was most of a
+mirrored write. Each request is sent once: a connection that breaks under it is an error, whatever its method.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+
+from proxy.errors import UpstreamError
+from proxy.forward.pool import Pools
+from proxy.forward.upstream import UpstreamConnection
+from proxy.model import Reply
+from proxy.wire import fields
+from proxy.wire.response import ResponseHead
+
+_NO_BODY = ("GET", "HEAD", "DELETE")
+"""Without one they say no length (RFC 9110 section 8.6)."""
+
+
+class PoolSender:
+    """A ports.Sender over ``pools``, which whoever builds it sets before the first request."""
+
+    pools: Pools
+
+    def __init__(self, *, token: str = "") -> None:
+        self._token_line = f"Turnout-Token: {token}\r\n".encode("latin-1") if token else b""
+        self._loop = asyncio.get_running_loop()
+
+    async def send(
+        self,
+        upstream: str,
+        method: str,
+        target: str,
+        headers: Sequence[tuple[str, str]] = (),
+        body: bytes = b"",
+        *,
+        timeout_s: float,
+    ) -> Reply:
+        pool = self.pools.named(upstream)
+        connection = pool.take()
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        length = b"Content-Length: %d\r\n" % len(body) if body or method not in _NO_BODY else b""
+        asking = _Asking(upstream, method, self._loop.create_future())
+        asking.front = f"{method} {target} HTTP/1.1\r\nHost: ".encode("latin-1")
+        asking.rest = b"".join((b"\r\n", lines.encode("latin-1"), self._token_line, length, b"\r\n", body))
+        timer = self._loop.call_later(timeout_s, asking.on_timeout, timeout_s)
+        if connection is None:
+            pool.dial(asking)
+        else:
+            asking.on_dialed(connection)
+        try:
+            return await asking.reply
+        finally:
+            timer.cancel()
+            asking.end()
+
+
+class _Asking:
+    """One request under way: what a connection works for, and who waits for a fresh one."""
+
+    __slots__ = (
+        "_head",
+        "_name",
+        "_pieces",
+        "front",
+        "is_request_done",
+        "method",
+        "reply",
+        "rest",
+        "upstream",
+    )
+
+    def __init__(self, name: str, method: str, reply: asyncio.Future[Reply]) -> None:
+        self._name = name
+        self.method = method
+        self.reply = reply
+        self.front = b""
+        """The request up to the value of Host."""
+        self.rest = b""
+        self.is_request_done = True
+        self.upstream: UpstreamConnection | None = None
+        self._head: ResponseHead | None = None
+        self._pieces: list[bytes] = []
+
+    # -- the connection ----------------------------------------------------------------------------
+
+    def on_dialed(self, connection: UpstreamConnection) -> None:
+        if self.reply.done():
+            connection.pool.put(connection)
+            return
+        connection.start(self)
+        self.upstream = connection
+        connection.transport.write(b"".join((self.front, connection.pool.host, self.rest)))
+
+    def on_dial_failed(self, kind: str, detail: str) -> None:  # noqa: ARG002 - pool.Caller's
+        self._fail(detail)
+
+    def on_timeout(self, timeout_s: float) -> None:
+        self._fail(f"no answer within {timeout_s:g} s")
+        self.end()
+
+    def end(self) -> None:
+        """Nobody waits any more: an answer that is still to come must not be taken for another's."""
+        if self.upstream is not None:
+            self.upstream.abort()
+
+    # -- the answer --------------------------------------------------------------------------------
+
+    def on_interim(self, head: ResponseHead) -> None:
+        """A 1xx tells the mirror nothing."""
+
+    def on_switch(self, head: ResponseHead, early: bytes) -> None:  # noqa: ARG002 - upstream.Asker's
+        self._fail("it answers 101 to a request that asked for nothing of the kind")
+        self.end()
+
+    def on_response(self, head: ResponseHead, pieces: list[bytes], is_done: bool, trailers: bytes) -> None:
+        self._head = head
+        self.on_pieces(pieces, is_done, trailers)
+
+    def on_pieces(self, pieces: list[bytes], is_done: bool, trailers: bytes) -> None:  # noqa: ARG002 - upstream.Asker's
+        self._pieces += pieces
+        head = self._head
+        if is_done and head is not None and not self.reply.done():
+            self.reply.set_result(Reply(head.status, tuple(fields.pairs(head.raw)), b"".join(self._pieces)))
+
+    def on_upstream_failed(self, kind: str, detail: str, *, is_untouched: bool) -> None:  # noqa: ARG002 - upstream.Asker's
+        self._fail(detail)
+
+    def on_upstream_full(self) -> None:
+        """What is sent is kept already."""
+
+    def on_upstream_writable(self) -> None: ...
+
+    def _fail(self, detail: str) -> None:
+        if not self.reply.done():
+            self.reply.set_exception(
+                UpstreamError(f"{self._name} does not answer: {detail}", f"is {self._name} running?")
+            )
