@@ -252,6 +252,7 @@ async def _serve(
         url_of=url_of,
         secondary=lambda: box.current.secondary,
         secure=lambda: _secure(box.current),
+        look_begins=mirror.validation_begins,
         clear_gaps=mirror.cleared,
         is_mirror_on=lambda: mirroring.is_on,
         token=token,

@@ -60,6 +60,7 @@ class Validations:
         url_of: Callable[[str], str],
         secondary: Callable[[], str],
         secure: Callable[[], Mapping[str, Secure]],
+        look_begins: Callable[[int], None],
         clear_gaps: Callable[[int], int],
         is_mirror_on: Callable[[], bool],
         token: str,
@@ -74,6 +75,7 @@ class Validations:
         self._url_of = url_of
         self._secondary = secondary
         self._secure = secure
+        self._look_begins = look_begins
         self._clear_gaps = clear_gaps
         self._is_mirror_on = is_mirror_on
         self._token = token
@@ -142,6 +144,7 @@ class Validations:
     async def _compare(self, run: Run, validator: Validator) -> None:
         meta = self._actual.meta
         last_gap = max((mark.id for mark in await self._actual.gaps()), default=0)
+        self._look_begins(last_gap)
         # The new epoch comes first: nothing sent before it can still arrive at either upstream afterwards.
         await self._switching.run(Passage(primary=meta.primary, secondary=self._secondary(), wait_s=WAIT_S))
         run.report = await validator(

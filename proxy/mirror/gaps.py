@@ -11,10 +11,20 @@ class Gaps:
 
     def __init__(self, marks: list[GapMark]) -> None:
         self.marks = list(marks)
+        self._looked_upto = 0
+        """A validation may clear the marks up to this number: they say nothing of what comes from now on."""
 
     def has(self, prefix: str) -> bool:
-        """Whether a mark already covers the prefix, so that another one would add nothing."""
-        return any(covers(mark.prefix, prefix) for mark in self.marks)
+        """Whether a mark already covers what comes now, so that another one would add nothing.
+
+        Not one without a number, which is not on disk yet; nor one that a validation under way may clear, for this
+        may have passed the place that the write is about to change.
+        """
+        return any(mark.id > self._looked_upto and covers(mark.prefix, prefix) for mark in self.marks)
+
+    def validation_begins(self, last_id: int) -> None:
+        """The marks up to ``last_id`` are what it may clear."""
+        self._looked_upto = last_id
 
     def is_unproven(self, prefix: str, key: str | None) -> bool:
         """Whether a read there could meet what the mirror did not carry: a mark above it, or below the list it reads."""

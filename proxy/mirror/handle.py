@@ -98,6 +98,10 @@ class MirrorHandle:
     async def mark_gap(self, prefix: str, why: str) -> None:
         await self.gate.mark_gap(prefix, why)
 
+    def validation_begins(self, last_gap: int) -> None:
+        """From now on what is not carried is marked anew, whatever marks there are."""
+        self.state.gaps.validation_begins(last_gap)
+
     def cleared(self, last_id: int) -> int:
         """The gaps from before are cleared in memory, as they are in the journal."""
         return len(self.state.gaps.clear_upto(last_id))

@@ -207,6 +207,7 @@ class Proxy:
             url_of=lambda name: box.current.upstream(name).endpoints[0].url,
             secondary=lambda: box.current.secondary,
             secure=dict,
+            look_begins=mirror.validation_begins,
             clear_gaps=mirror.cleared,
             is_mirror_on=lambda: mirroring.is_on,
             token="",

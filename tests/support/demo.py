@@ -102,6 +102,13 @@ class Demo:
         self._process.send_signal(signal.SIGINT)
         return await self.ended()
 
+    async def kill(self) -> None:
+        """kill -9 of the parent alone."""
+        assert self._process is not None
+        self.children = psutil.Process(self._process.pid).children(recursive=True)
+        self._process.kill()
+        await self._process.wait()
+
     async def __aenter__(self) -> Self:
         try:
             await self.spawn()

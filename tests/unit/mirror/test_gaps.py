@@ -16,3 +16,20 @@ def test_a_mark_that_is_not_on_disk_yet_is_never_cleared() -> None:
     gaps = Gaps([GapMark(0, "/api/orders", 1.0, "being written")])
     assert gaps.clear_upto(7) == []
     assert len(gaps.marks) == 1
+
+
+def test_a_write_beside_a_validation_is_marked_anew_since_the_mark_before_it_may_be_cleared() -> None:
+    gaps = Gaps([GapMark(1, "", 1.0, "first start")])
+    assert gaps.has("/legacy")
+    gaps.validation_begins(1)  # it may have passed /legacy already
+    assert not gaps.has("/legacy")
+    gaps.add(GapMark(2, "/legacy", 2.0, "a write whose route is not mirrored"))
+    assert gaps.has("/legacy")
+    gaps.clear_upto(1)
+    assert gaps.is_unproven("/legacy", None)
+
+
+def test_a_mark_that_is_not_on_disk_yet_lets_no_other_write_pass() -> None:
+    gaps = Gaps([GapMark(0, "/legacy", 1.0, "being written")])
+    assert not gaps.has("/legacy")
+    assert gaps.is_unproven("/legacy", None), "its readers wait all the same"
