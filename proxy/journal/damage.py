@@ -24,7 +24,7 @@ _MAX_FRAME_AT = 16
 def find_damage(path: Path, *, had_log: bool) -> str:
     """What is wrong with the journal at ``path``; "" where nothing is. ``had_log``: its last process ended with a log that held something."""
     log = path.with_name(path.name + "-wal")
-    is_there = log.exists() and log.stat().st_size > HEADER_BYTES
+    is_there = has_frames(log)
     if had_log and not (is_there and path.exists()):
         return f"its last process left a log, and {log.name if path.exists() else path.name} is not there"
     if is_there and (fault := _header_fault(log)):
@@ -44,6 +44,11 @@ def find_damage(path: Path, *, had_log: bool) -> str:
         raise
     except sqlite3.DatabaseError as error:
         return str(error)
+
+
+def has_frames(log: Path) -> bool:
+    """Whether the log holds more than its head."""
+    return log.exists() and log.stat().st_size > HEADER_BYTES
 
 
 def _header_fault(log: Path) -> str:

@@ -26,6 +26,7 @@ from typing import Any, TypeVar
 import structlog
 
 from proxy.errors import JournalError, JournalFullError, TurnoutError
+from proxy.journal.damage import has_frames
 from proxy.journal.entry import Entry
 from proxy.journal.opening import (
     copy_after_failed_sync,
@@ -359,7 +360,7 @@ class SqliteJournal:
             db.execute("update meta set value=? where name='totals'", (json.dumps(merged),))
         db.execute("commit")
         self.fsync_observe(time.perf_counter() - began)
-        if not self._has_said_log:
+        if not self._has_said_log and has_frames(self._wal):  # a transaction that only read leaves no log
             self._say_log(is_there=True)
         if batch.intents and batch.intents[-1][0].seq > self._seq_ceiling:
             self._seq_ceiling = batch.intents[-1][0].seq + SEQ_BLOCK

@@ -2,6 +2,7 @@
 
 import asyncio
 import os
+import shutil
 import sqlite3
 import stat
 from collections.abc import AsyncIterator, Callable
@@ -135,3 +136,15 @@ async def test_a_journal_of_a_later_version_is_refused_and_left_alone(journals: 
     later.close()
     with pytest.raises(JournalError, match="format 99"):
         journals.open()
+
+
+async def test_a_process_that_only_read_and_was_killed_leaves_no_log_to_be_missed(
+    journals: Journals, tmp_path: Path
+) -> None:
+    await journals.close(journals.open())
+    reader = journals.open()
+    await reader.transact(lambda db: db.execute("select count(*) from entries").fetchone())
+    crashed = tmp_path / "crashed"
+    shutil.copytree(journals.folder, crashed)
+    again = SqliteJournal(crashed)
+    await again.close()
