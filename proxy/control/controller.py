@@ -229,10 +229,18 @@ class Controller:
 
     async def follow(self, texts: AsyncIterator[str]) -> None:
         """Apply each new text of the file; a bad one changes nothing and is shown (P8)."""
-        async for text in texts:
+        async for seen in texts:
             async with self._lock:
+                # What was seen may be older than an edit of ours that held the lock: the file as it is now counts.
+                text = self._text_now(seen)
                 if text != self.text or self.faults:
                     await self.reload(text)
+
+    def _text_now(self, seen: str) -> str:
+        try:
+            return self._config.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError):
+            return seen  # it is being replaced: the next look tells
 
     async def reload(self, text: str) -> bool:
         """Whether it was accepted."""

@@ -268,3 +268,20 @@ async def test_the_second_of_two_operators_is_told(tmp_path: Path, database_url:
             status, problem = await line.admin("PATCH", "/api/v1/routing", bad, **now)
             assert problem["code"] == code, (bad, problem)
         assert (await line.status())["canary"]["weight"] == 12.5
+
+
+async def test_p8_edits_in_quick_succession_are_never_undone_by_a_look_at_the_file_that_came_between(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with Line(tmp_path, database_url=database_url, data=EMPTY) as line:
+        await proven_from_nothing(line)
+        for turn in range(40):
+            weight = turn % 2 * 50 + 10
+            status, answer = await line.admin(
+                "POST", "/api/v1/canary", {"enabled": True, "weight": weight, "force": True}
+            )
+            assert status == 200, answer
+            # The file's watcher looks at about this pace: what it saw before the edit comes after it.
+            for _ in range(turn % 8):
+                assert (await line.status())["canary"]["weight"] == weight
+                await asyncio.sleep(0.01)
