@@ -11,6 +11,7 @@ from functools import partial
 from pathlib import Path
 from statistics import median
 
+from proxy.model import COOKIE_NAME
 from tests.bench.load import Load, Measured, measure
 from tests.bench.peers import HEADERS, LARGE, MANY, ROUTING, SMALL, Maker, Place, turnout, upstreams
 from tests.bench.running import LOAD_CORE, PROXY_CORE, READY_S, BrokenError, Running, free_ports, running
@@ -20,6 +21,8 @@ JSON = {"Content-Type": "application/json"}
 
 CASES: dict[str, Load] = {
     "GET 200 B": Load(SMALL),
+    # wrk keeps no cookies: above, each request is a new client's, and is given its bucket. This is one that came before.
+    "GET 200 B, known client": Load(SMALL, headers={"Cookie": f"{COOKIE_NAME}=4711"}),
     "POST 1 KiB": Load(SMALL, "POST", JSON, ONE_KIB),
     "20 headers each way": Load(MANY, headers=HEADERS),
     "GET 64 KiB": Load("/large"),
