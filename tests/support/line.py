@@ -140,13 +140,18 @@ class Line:
                 await asyncio.sleep(0.02)
 
     async def settled(self, timeout_s: float = 30.0) -> dict:
-        """Wait until the lag is 0; the mirror's figures then."""
-        async with asyncio.timeout(timeout_s):
-            while True:
-                mirror = (await self.status())["mirror"]
-                if mirror["lag_entries"] == 0 and mirror["in_doubt"] == 0:
-                    return mirror
-                await asyncio.sleep(0.05)
+        """Wait until the lag is 0; the mirror's figures then. Too late: what it waits for, and why."""
+        mirror: dict = {}
+        try:
+            async with asyncio.timeout(timeout_s):
+                while True:
+                    mirror = (await self.status())["mirror"]
+                    if mirror["lag_entries"] == 0 and mirror["in_doubt"] == 0:
+                        return mirror
+                    await asyncio.sleep(0.05)
+        except TimeoutError:
+            log = "\n".join(self.processes["proxy"].output.splitlines()[-30:])
+            raise AssertionError(f"not settled after {timeout_s} s: {mirror}\n{log}") from None
 
     async def validate(self) -> dict:
         status, run = await self.admin("POST", "/api/v1/validations", {"wait": True})
