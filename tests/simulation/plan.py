@@ -117,7 +117,7 @@ KINDS = (
     (Kind.DOUBTS, 0.05),
     (Kind.STARTS, 0.05),
     (Kind.LEAVING, 0.08),
-    (Kind.OUTAGE, 0.006),
+    (Kind.OUTAGE, 0.004),
 )
 """The share of seeds that each has; the rest is about nothing."""
 FAULTY_S = 8.0
