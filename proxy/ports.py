@@ -175,6 +175,14 @@ class MirrorControl(Protocol):
         """Why writes wait now; empty when they do not."""
         ...
 
+    def in_doubt(self) -> tuple[int, float]:
+        """How many writes are in doubt, and since when the oldest is under way (seconds since 1970; 0 where there is none)."""
+        ...
+
+    def body_bytes(self) -> int:
+        """Bodies that the journal keeps for unsettled entries."""
+        ...
+
     def stats(self) -> Mapping[str, object]:
         """What ``/api/dual-write/stats`` shows."""
         ...

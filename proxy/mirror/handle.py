@@ -75,6 +75,13 @@ class MirrorHandle:
     def fence_reason(self) -> str:
         return self.gate.fence_reason if self.gate.is_fenced else ""
 
+    def in_doubt(self) -> tuple[int, float]:
+        lanes = self.state.lanes
+        return lanes.in_doubt(), lanes.oldest_in_doubt_s() or 0.0
+
+    def body_bytes(self) -> int:
+        return self.state.lanes.body_bytes
+
     def dead_letters(self) -> list[DeadLetter]:
         return list(self.state.dead.values())
 

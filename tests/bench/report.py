@@ -82,7 +82,10 @@ def idle_table(rows: list[IdleRow]) -> str:
 
 
 def growth_table(found: Growth) -> str:
-    lines = [f"| Turnout under load ({found.per_second:,.0f} req/s), minute | MiB |", "|---|--:|"]
+    lines = [
+        f"| Turnout under load: {found.case} ({found.per_second:,.0f} req/s), minute | MiB |",
+        "|---|--:|",
+    ]
     lines += [f"| {minute:g} | {mib:.1f} |" for minute, mib in zip(found.minutes, found.mib, strict=True)]
     return "\n".join(lines) + "\n"
 

@@ -162,6 +162,39 @@ def test_every_error_code_is_in_the_reference_and_no_other():
     assert listed == used
 
 
+SAID = re.compile(
+    r"""\blog\.(info|warning|error|critical|exception)\(\s*"([a-z_]+)"|\bLine\((?:Level\.)?(\w+)[^,]*, "([a-z_]+)\""""
+)
+
+
+def log_events() -> dict[str, set[str]]:
+    """Event → the levels at which the code says it. The level of one that is said at several is worked out there."""
+    found: dict[str, set[str]] = {}
+    for file, text in sources("proxy").items():
+        for level, event, computed, concern in SAID.findall(text):
+            found.setdefault(event or concern, set()).add(level or computed.lower())
+        if file == "proxy/cli/proxy.py":
+            assert '"routing"' in text
+            found["routing"] = {"info"}
+    return found
+
+
+def events_in(heading: str) -> set[str]:
+    section = read("operating", "logs.md").partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^(?:\| )?((?:`[a-z_]+`(?:, )?)+)(?: \||:)", section, re.MULTILINE)
+    return {event for row in rows for event in re.findall(r"`([a-z_]+)`", row)}
+
+
+def test_every_event_of_the_log_is_on_its_page_where_its_level_belongs():
+    said = log_events()
+    assert len(said) > 50
+    ours = {event for event, levels in said.items() if "exception" in levels}
+    record = {event for event, levels in said.items() if levels == {"info"}}
+    assert events_in("A fault of ours") == ours
+    assert events_in("For the record") == record
+    assert events_in("What needs a person") == said.keys() - ours - record
+
+
 def rules_of_the_mirror() -> set[str]:
     return set(re.findall(r"^- \*\*([a-z-]+)\*\*", read("mirror.md"), re.MULTILINE))
 
