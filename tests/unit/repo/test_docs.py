@@ -195,6 +195,12 @@ def test_every_event_of_the_log_is_on_its_page_where_its_level_belongs():
     assert events_in("What needs a person") == said.keys() - ours - record
 
 
+@pytest.mark.parametrize("event", sorted(events_in("What needs a person")))
+def test_a_line_of_the_log_that_needs_a_person_is_shown_by_a_test(event: str):
+    tests = [path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+    assert any(f'"{event}"' in text for text in tests)
+
+
 def rules_of_the_mirror() -> set[str]:
     return set(re.findall(r"^- \*\*([a-z-]+)\*\*", read("mirror.md"), re.MULTILINE))
 
