@@ -197,8 +197,8 @@ class MirrorControl(Protocol):
         """The unsettled writes of a key, oldest first: what was asked, and what the primary answered. Credentials are left out."""
         ...
 
-    async def retry(self, key: str) -> None:
-        """Try a dead key again: from now on it is a key like any other, also after a restart. RefusedError where it is none."""
+    async def retry(self, *keys: str) -> None:
+        """Try dead keys again: from now on they are keys like any other, also after a restart. RefusedError where one is none."""
         ...
 
     async def mark_gap(self, prefix: str, why: str) -> None:

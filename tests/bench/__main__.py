@@ -1,6 +1,7 @@
 """``python -m tests.bench``: every comparison in one run, printed and appended to docs/benchmarks.md.
 
---parts routing,prices,idle,mirror   only these      --peers nginx,envoy   only these, beside Turnout
+--parts routing,prices,idle,mirror,catching-up   only these
+--peers nginx,envoy                  only these, beside Turnout
 --cases "GET 200 B;POST 1 KiB"       only these      --no-append           print only
 --rounds 3 --seconds 3               how long        --long reads,writes   10 minutes of each beside, memory watched
 """
@@ -17,11 +18,12 @@ from pathlib import Path
 
 from tests.bench import idle as idling
 from tests.bench import mirroring, report, tools
+from tests.bench.catching_up import catch_up
 from tests.bench.forwarding import CASES, compare, prices
 from tests.bench.peers import MIRRORING, ROUTING
 from tests.bench.running import BrokenError
 
-PARTS = ("routing", "prices", "idle", "mirror")
+PARTS = ("routing", "prices", "idle", "mirror", "catching-up")
 LOADS = [("POST", 1), ("POST", 32), ("PUT", 32), ("POST", 256), ("PUT", 256)]
 LONG = ("reads", "writes")
 LONG_MINUTES = 10
@@ -73,6 +75,9 @@ def _run(options: argparse.Namespace, folder: Path) -> str:
                     mirroring.compare(mirrors, LOADS, disk, rounds=rounds, seconds=seconds), sync
                 )
             )
+    if "catching-up" in options.parts:
+        with on_disk() as disk:
+            tell(report.catch_up_table(catch_up(disk)))
     if "reads" in options.long:
         tell(report.growth_table(idling.growth_of_reads(folder, minutes=LONG_MINUTES)))
     if "writes" in options.long:

@@ -149,6 +149,15 @@ def test_every_admin_path_is_in_the_reference_and_no_other():
     assert "GET /api/v1/status" in served
 
 
+def test_every_figure_of_the_mirror_is_in_the_reference_and_no_other():
+    text = (ROOT / "proxy" / "mirror" / "handle.py").read_text("utf-8")
+    told = set(re.findall(r'^            "(\w+)": ', text.partition("def stats")[2], re.MULTILINE))
+    section = read("reference", "admin-api.md").partition("### The mirror's figures")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == told - {"since"}
+    assert "`since`" in section
+
+
 CODE = re.compile(
     r'(?:\bcode = |[Pp]roblem\(\s*[45]\d\d,\s*|return [45]\d\d,\s*|^\s+[45]\d\d: |^\s+[45]\d\d,\s+)"([a-z]+(?:-[a-z]+)*)"',
     re.MULTILINE,
