@@ -26,6 +26,7 @@ from proxy.mirror.settle import Verdict
 from proxy.mirror.state import MirrorState
 from proxy.mirror.unkeyed import Unkeyed
 from proxy.model import MirrorAnswer, Reply
+from proxy.observe import is_worth_saying
 from proxy.ports import Clock, Sender
 from proxy.protocol import (
     MIRROR,
@@ -186,7 +187,7 @@ class Replayer:
             answer, trouble = None, str(error)
         if answer is None:
             failures = self._void_again(seq)
-            if failures in (1, 10) or failures % 100 == 0:
+            if is_worth_saying(failures):
                 log.warning("void_failed", seq=seq, failures=failures, error=trouble)
             return
         hit("void-answered")
