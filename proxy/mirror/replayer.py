@@ -56,7 +56,7 @@ class Replayer:
         self._sender = sender
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._unkeyed = Unkeyed(state, journal, sender, clock)
+        self._unkeyed = Unkeyed(state, journal, sender, clock, self._away)
         self._plain = PlainRepair(state, sender, clock)
         self.gate: Gate | None = None
         self.ensure_announced: EnsureAnnounced = _always
