@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from proxy.errors import RefusedError, TurnoutError
 from proxy.failpoints import hit
 from proxy.journal.store import HistoryLine, Override
 from proxy.kinds import Kinds
+from proxy.observe import is_worth_saying
 from proxy.ports import Clock, Lost, MirrorControl, Sender
 
 log = structlog.get_logger("control")
@@ -254,6 +256,7 @@ class Switching:
             log.error(
                 "renew_failed",
                 error=str(error),
+                failures=1,
                 next="writes stay held until the primary takes the next epoch",
             )
             self.is_open = False
@@ -261,11 +264,17 @@ class Switching:
         return True
 
     async def _until_renewed(self) -> None:
-        while True:
+        for failures in itertools.count(2):
             try:
                 await self.renew()
             except TurnoutError as error:
-                log.error("renew_failed", error=str(error), next="writes stay held; it is tried again")
+                if is_worth_saying(failures):
+                    log.error(
+                        "renew_failed",
+                        error=str(error),
+                        failures=failures,
+                        next="writes stay held until the primary takes the next epoch",
+                    )
                 await asyncio.sleep(RETRY_S * 5)
             else:
                 self.is_open = True
@@ -283,7 +292,7 @@ class Switching:
         self._mirror.set_roles(meta.primary, self._secondary(), epoch, is_secondary_told=False)
 
     async def _until_announced(self, upstream: str, epoch: int) -> None:
-        while True:
+        for failures in itertools.count(1):
             try:
                 if await epochs.look(self._sender, upstream, self._kinds) is None:
                     return
@@ -298,7 +307,14 @@ class Switching:
             except epochs.ForeignJournalError:
                 raise
             except TurnoutError as error:
-                log.warning("announce_failed", upstream=upstream, epoch=epoch, error=str(error))
+                if is_worth_saying(failures):
+                    log.warning(
+                        "announce_failed",
+                        upstream=upstream,
+                        epoch=epoch,
+                        failures=failures,
+                        error=str(error),
+                    )
                 await asyncio.sleep(RETRY_S)
             else:
                 return

@@ -190,6 +190,10 @@ class SqliteJournal:
     def size_bytes(self) -> int:
         return sum(_size(path) for path in (self._path, self._wal))
 
+    def room(self) -> tuple[int, int, int]:
+        """Bytes free on its disk, those below which no new intent is taken, and all that the disk has."""
+        return _free_bytes(self._folder), self._reserve_bytes, _disk_bytes(self._folder)
+
     async def close(self) -> None:
         self._hand_over()
         self._queue.put(None)
@@ -336,7 +340,7 @@ class SqliteJournal:
             batch.callbacks.extend((done, None) for done in batch.dones)
             return
         results: list[tuple[Done, TurnoutError | None]] = []
-        began = time.perf_counter()
+        began, changed = time.perf_counter(), db.total_changes
         db.execute("begin immediate")
         if batch.intents:
             top = batch.intents[-1][0].seq
@@ -359,7 +363,8 @@ class SqliteJournal:
             }
             db.execute("update meta set value=? where name='totals'", (json.dumps(merged),))
         db.execute("commit")
-        self.fsync_observe(time.perf_counter() - began)
+        if db.total_changes != changed:  # one that only read syncs nothing
+            self.fsync_observe(time.perf_counter() - began)
         if not self._has_said_log and has_frames(self._wal):  # a transaction that only read leaves no log
             self._say_log(is_there=True)
         if batch.intents and batch.intents[-1][0].seq > self._seq_ceiling:

@@ -185,7 +185,12 @@ class Gate:
             entry.key = key_of_answer(place, settle.header(answer.headers, "location"), answer.body)
             if entry.key is None and entry.marks:
                 self._lanes.add_mark(seq, entry.prefix)
-        is_replayable = settle.is_replayable(entry, answer, is_exact=self._state.is_exact)
+        is_replayable = settle.is_replayable(
+            entry,
+            answer,
+            is_exact=self._state.is_exact,
+            is_numbered=self._state.kinds.is_versioned(self._state.roles.primary),
+        )
         if entry.key is None and not entry.marks and not is_replayable:
             self._accepted_without_key(entry, durable)
             return
@@ -233,8 +238,11 @@ class Gate:
         self._state.settled(seq)
 
     def _accepted_without_key(self, entry: Entry, durable: Done) -> None:
-        """The primary took a POST and named nothing: what it changed is not known, so its prefix is unproven from now on."""
-        log.warning("write_without_key", method=entry.method, prefix=entry.prefix, seq=entry.seq)
+        """The primary took a POST and named nothing: what it changed is not known, so its prefix is unproven from now on.
+
+        One mark says as much as one for each such write. That it stands already is asked after the primary's answer, so that a validation
+        which may clear it has not begun, or looks at what the write has changed.
+        """
 
         def marked(error: TurnoutError | None) -> None:
             if error is None:
@@ -243,6 +251,10 @@ class Gate:
                 self._lanes.doubtful(entry.seq, self._clock.now())
             durable(error)
 
+        if self._state.gaps.has(entry.prefix):
+            marked(None)
+            return
+        log.warning("write_without_key", method=entry.method, prefix=entry.prefix, seq=entry.seq)
         self._mark_gap(entry.prefix, "a POST whose answer named no key", marked)
 
     def _keep_bounded(self, entry: Entry) -> None:

@@ -19,6 +19,7 @@ from proxy.mirror.listing import Listing, SecondaryStaleError, UnlistableError
 from proxy.mirror.state import MirrorState
 from proxy.mirror.sweeps import scope_of
 from proxy.model import Place, Reply
+from proxy.observe import is_worth_saying
 from proxy.ports import Clock, Sender
 from proxy.protocol import path_of
 from proxy.routing.place import key_of_answer
@@ -56,8 +57,11 @@ class Unkeyed:
         except UpstreamError as error:
             if isinstance(error, SecondaryStaleError):
                 self._away(str(error))
-            log.warning("listing_failed", seq=seq, prefixes=list(entry.marks), error=str(error))
-            self._lanes.list_failed(seq, self._clock.now())
+            failures = self._lanes.list_failed(seq, self._clock.now())
+            if is_worth_saying(failures):
+                log.warning(
+                    "listing_failed", seq=seq, prefixes=list(entry.marks), failures=failures, error=str(error)
+                )
             return []
         except UnlistableError as error:
             log.warning(
