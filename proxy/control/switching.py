@@ -30,6 +30,10 @@ FENCE_SHARE = 0.8
 
 RETRY_S = 0.2
 
+RENEW_S = 5.0
+"""How long a passage itself waits for the primary to take the next epoch; then that goes on beside, and an
+operator may leave a primary that is dead behind."""
+
 
 @dataclass(slots=True)
 class Passage:
@@ -107,9 +111,9 @@ class Switching:
         self.open_again()
 
     def open_again(self) -> None:
-        """Begin it anew."""
-        if self._open is not None:
-            self._opening = asyncio.get_running_loop().create_task(self._open())
+        """Begin it anew; also where the mirror came on later, and no start opened anything."""
+        opening = self._open or self._until_renewed
+        self._opening = asyncio.get_running_loop().create_task(opening())
 
     async def stop(self) -> None:
         """End what runs beside."""
@@ -242,8 +246,25 @@ class Switching:
         return True
 
     async def _renew(self, _: Passage) -> bool:
-        """An upstream may know the burned epoch: the next one, with the primary that the journal names, durable there before writes go on."""
-        for failures in itertools.count(1):
+        """An upstream may know the burned epoch: the next one, with the primary that the journal names, durable there before writes go on.
+
+        Not for ever: nobody else could take an epoch meanwhile, and the primary may be dead.
+        """
+        try:
+            await asyncio.wait_for(self.renew(), RENEW_S)
+        except (TurnoutError, TimeoutError) as error:
+            log.error(
+                "renew_failed",
+                error=str(error),
+                failures=1,
+                next="writes stay held until the primary takes the next epoch",
+            )
+            self.is_open = False
+            self.open_again()
+        return True
+
+    async def _until_renewed(self) -> None:
+        for failures in itertools.count(2):
             try:
                 await self.renew()
             except TurnoutError as error:
@@ -256,8 +277,9 @@ class Switching:
                     )
                 await asyncio.sleep(RETRY_S * 5)
             else:
-                break
-        return True
+                self.is_open = True
+                self._mirror.release()
+                return
 
     async def renew(self) -> None:
         """Until the journal's primary has taken an epoch above every burned one. Writes stay fenced meanwhile."""

@@ -56,7 +56,7 @@ class Replayer:
         self._sender = sender
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._unkeyed = Unkeyed(state, journal, sender, clock)
+        self._unkeyed = Unkeyed(state, journal, sender, clock, self._away)
         self._plain = PlainRepair(state, sender, clock)
         self.gate: Gate | None = None
         self.ensure_announced: EnsureAnnounced = _always
@@ -230,9 +230,8 @@ class Replayer:
         hit("replay-answered")
         if answer is None and entry.key is not None and self._lanes.is_plain:
             self._lanes.doubtful_at(entry.key, self._clock.now())
-        is_settled = answer is not None and not (
-            settle.may_be_repeated(entry) and not self._state.kinds.is_versioned(self._state.roles.primary)
-        )
+        # Where numbers guard nothing, what may be an old answer said again is looked at (repeat-repairs).
+        is_settled = answer is not None and (self._state.is_exact or not settle.may_be_repeated(entry))
         settled = self._lanes.replayed(seq, is_equal=is_settled)
         if self.gate is not None:
             self.gate.replayed(seq, answer)
@@ -416,12 +415,13 @@ class Replayer:
             if self._away_failures:
                 await asyncio.sleep(backoff_s(self._away_failures) * (0.5 + random.random() / 2))  # noqa: S311 - jitter
             self._away_failures += 1
+            roles = self._state.roles
             try:
-                is_there = await self.ensure_announced(self._state.roles.secondary)
+                is_there = await self.ensure_announced(roles.secondary)
             except TurnoutError as error:
                 is_there = False
                 self._state.secondary_trouble = str(error)
-            if is_there:
+            if is_there and self._state.roles == roles:  # else what it was told is out of date by now
                 self.secondary_is_back()
                 return
 

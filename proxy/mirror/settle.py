@@ -105,7 +105,7 @@ def is_replayable(
 
 
 def may_be_repeated(entry: Entry) -> bool:
-    """Whether a plain primary's answer may be one that it had kept for an Idempotency-Key (repeat-repairs)."""
+    """Whether the primary's answer may be one that it had kept for an Idempotency-Key (repeat-repairs)."""
     return entry.key is not None and header(entry.headers, "idempotency-key") is not None
 
 

@@ -15,7 +15,7 @@ from proxy.errors import TurnoutError, UpstreamError
 from proxy.failpoints import hit
 from proxy.journal.entry import Entry, EntryEvent, EntryState
 from proxy.journal.store import GapMark, JournalStore
-from proxy.mirror.listing import Listing, UnlistableError
+from proxy.mirror.listing import Listing, SecondaryStaleError, UnlistableError
 from proxy.mirror.state import MirrorState
 from proxy.mirror.sweeps import scope_of
 from proxy.model import Place, Reply
@@ -33,7 +33,16 @@ MarkGap = Callable[[str, str], Awaitable[GapMark]]
 class Unkeyed:
     """One process's. Each method ends with one event for the lanes; what is settled by it goes back to the caller."""
 
-    def __init__(self, state: MirrorState, journal: JournalStore, sender: Sender, clock: Clock) -> None:
+    def __init__(
+        self,
+        state: MirrorState,
+        journal: JournalStore,
+        sender: Sender,
+        clock: Clock,
+        away: Callable[[str], None],
+    ) -> None:
+        self._away = away
+        """Says why the secondary takes nothing now; it is looked for, and told the epoch, until it does."""
         self._state = state
         self._lanes = state.lanes
         self._journal = journal
@@ -46,6 +55,8 @@ class Unkeyed:
         try:
             keys = await self._listing.keys(entry.marks)
         except UpstreamError as error:
+            if isinstance(error, SecondaryStaleError):
+                self._away(str(error))
             failures = self._lanes.list_failed(seq, self._clock.now())
             if is_worth_saying(failures):
                 log.warning(
