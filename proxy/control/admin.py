@@ -19,6 +19,7 @@ from proxy.control.bodies import (
     count_of,
     fields_of,
     integer,
+    printable,
     problem,
     seconds,
     text,
@@ -138,7 +139,7 @@ class Admin:
         await self._panel.controller.patch(
             changes,
             actor=actor_of(request),
-            reason=request.headers.get("X-Turnout-Reason", "")[:500],
+            reason=printable(request.headers.get("X-Turnout-Reason", "")[:500]),
             if_match=if_match,
         )
         return answer(await self._panel.status(), headers={"ETag": self._panel.controller.etag})

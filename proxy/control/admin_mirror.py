@@ -110,7 +110,10 @@ class MirrorAdmin:
 
 def prefix_of(path: str) -> str:
     """A path as gap marks name it: decoded, without a slash at its end; ``""`` is everything. UsageError where it is none."""
-    decoded = unquote(path, errors="strict") if path.isascii() else path
+    try:
+        decoded = unquote(path, errors="strict") if path.isascii() else path
+    except UnicodeDecodeError as error:
+        raise UsageError(f"{path!r} is no UTF-8", "write it as /api/orders, or / for everything") from error
     if not decoded.startswith("/") or "?" in path or "//" in decoded or "%2f" in path.lower():
         raise UsageError(f"{path!r} is no path prefix", "write it as /api/orders, or / for everything")
     if any(part in (".", "..") for part in PurePosixPath(decoded).parts):

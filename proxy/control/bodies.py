@@ -20,8 +20,7 @@ def problem(status: int, code: str, detail: str, hint: str = "") -> web.Response
         "detail": detail,
         "code": code,
     }
-    if hint:
-        body["hint"] = hint
+    body["hint"] = hint or f"docs/reference/errors.md says what {code} means"
     return web.Response(
         status=status, body=json.dumps(body).encode(), headers={"Content-Type": "application/problem+json"}
     )
@@ -39,8 +38,14 @@ async def fields_of(request: web.Request, allowed: set[str] | None) -> dict[str,
         return {}
     try:
         body = json.loads(raw)
-    except ValueError as error:
-        raise UsageError(f"the body is no JSON: {error}") from error
+    except (ValueError, RecursionError) as error:
+        raise UsageError(f"the body is no JSON: {error}", "send one JSON object, in UTF-8") from error
+    try:
+        json.dumps(body, ensure_ascii=False).encode()
+    except UnicodeEncodeError as error:
+        raise UsageError(
+            "the body holds half of a character (a lone surrogate)", "send whole characters"
+        ) from error
     if not isinstance(body, dict):
         raise UsageError("the body must be a JSON object")
     fields = cast("dict[str, object]", body)
@@ -51,7 +56,12 @@ async def fields_of(request: web.Request, allowed: set[str] | None) -> dict[str,
 
 
 def actor_of(request: web.Request) -> str:
-    return str(request.get("actor", "admin"))
+    return printable(str(request.get("actor", "admin")))
+
+
+def printable(header: str) -> str:
+    """A header's text as it can be kept and shown: bytes that are no UTF-8 arrive as lone surrogates."""
+    return header.encode("utf-8", "replace").decode("utf-8")
 
 
 def text(body: Mapping[str, object], name: str, default: str) -> str:
@@ -103,6 +113,6 @@ def count_of(value: object) -> int | None:
 
 
 def integer(value: str, low: int, high: int) -> int:
-    if not value.isdigit() or not low <= int(value) <= high:
+    if not (value.isascii() and value.isdigit() and len(value) < 10) or not low <= int(value) <= high:
         raise UsageError(f"count must be a whole number from {low} to {high}, not {value!r}")
     return int(value)
