@@ -5,8 +5,8 @@ transaction, syncs once, and wakes the event loop once for the whole batch. Noth
 event loop: reads would stall behind the disk.
 
 Checkpoints copy the WAL back into the database and sync twice. They run beside the writer, on a connection of their
-own that takes no lock the writer needs; inside the writer only when the WAL has outgrown WAL_BYTES_MAX under
-unbroken load, or when the disk is nearly full: then the WAL is cut off, which gives its space back.
+own that takes no lock the writer needs; what little came meanwhile is copied by the writer, and then the WAL begins anew in
+the same file. It is cut off, which gives its space back, when it has outgrown WAL_BYTES_MAX, or the disk is nearly full.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from typing import Any, TypeVar
 import structlog
 
 from proxy.errors import JournalError, JournalFullError, TurnoutError
-from proxy.journal.damage import has_frames
+from proxy.journal import fresh
+from proxy.journal.damage import FRAME_HEADER_BYTES, has_frames, log_frames
 from proxy.journal.entry import Entry
 from proxy.journal.opening import (
     copy_after_failed_sync,
@@ -40,9 +41,13 @@ from proxy.journal.rows import (
     DELETE_ENTRIES,
     INSERT_INTENTS,
     UPDATE_OUTCOMES,
+    IntentRow,
+    OutcomeRow,
     execute_rows,
     intent_row,
+    intent_values,
     outcome_row,
+    outcome_values,
 )
 from proxy.limits import JOURNAL_BATCH_MAX, JOURNAL_RESERVE_BYTES
 from proxy.ports import Done
@@ -56,7 +61,7 @@ SEQ_BLOCK = 10_000
 
 LAZY_S_MAX = 0.05
 LAZY_AGAIN_S = 1.0
-WAL_BYTES_BESIDE = 4 << 20
+WAL_BYTES_BESIDE = 16 << 20
 WAL_BYTES_MAX = 64 << 20
 FREE_IS_FAR = 64
 """With so many times the reserve free, once a second is often enough to look."""
@@ -72,6 +77,10 @@ STEP_ENTRIES = 8
 
 PAGE_BYTES = 4096
 
+FRESH_BYTES_MAX = 4 << 20
+FRESH_ENTRIES_MAX = 8192
+"""What may lie in ``fresh`` before all of it moves; on a small disk less."""
+
 
 class _Batch:
     """What the writer commits together, by kind; the kinds of one entry always run in this order."""
@@ -79,8 +88,8 @@ class _Batch:
     __slots__ = ("callbacks", "dones", "intents", "outcomes", "seqs", "totals", "works")
 
     def __init__(self) -> None:
-        self.intents: list[tuple[Entry, Done]] = []
-        self.outcomes: list[tuple[Entry, Done]] = []
+        self.intents: list[tuple[IntentRow, Done]] = []
+        self.outcomes: list[tuple[OutcomeRow, Done]] = []
         self.works: list[
             tuple[Callable[[sqlite3.Connection], Any], Callable[[Any, Exception | None], None]]
         ] = []
@@ -115,7 +124,8 @@ class SqliteJournal:
             if copy_after_failed_sync(self._path, had_log=had_log, lock_fd=self._lock_fd):
                 had_log = False
             self._db = open_database(self._path, had_log=had_log)
-            self.recovered = recover(self._db)
+            self._fresh = fresh.Fresh()
+            self.recovered = recover(self._db, self._path, self._fresh)
         except BaseException:
             os.close(self._lock_fd)
             raise
@@ -124,9 +134,14 @@ class SqliteJournal:
         disk_bytes = _disk_bytes(folder)
         self._reserve_bytes = min(JOURNAL_RESERVE_BYTES, disk_bytes // 10)
         self._wal_bytes_beside = min(WAL_BYTES_BESIDE, disk_bytes // 16)
+        self._fresh_bytes_max = min(FRESH_BYTES_MAX, disk_bytes // 64)
         self._free_checked_s = 0.0
         self._free_bytes = 0
+        # Open until the database is closed: closing any descriptor of that file would release SQLite's locks on it.
+        self._index_fd = os.open(self._path.with_name(self._path.name + "-shm"), os.O_RDONLY | os.O_CLOEXEC)
         self._checkpoint_due = threading.Event()
+        self._is_copied = False
+        """The log has just been copied, but for what came meanwhile."""
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
@@ -138,10 +153,10 @@ class SqliteJournal:
     # -- submitting: on the event loop -------------------------------------------------------------
 
     def intent(self, entry: Entry, done: Done) -> None:
-        self._submit(("intent", entry, done))
+        self._submit(("intent", intent_row(entry), done))
 
     def outcome(self, entry: Entry, done: Done) -> None:
-        self._submit(("outcome", entry, done))
+        self._submit(("outcome", outcome_row(entry), done))
 
     def ended(
         self, seqs: Sequence[int], totals: dict[str, int] | None = None, done: Done | None = None
@@ -199,6 +214,7 @@ class SqliteJournal:
         await asyncio.to_thread(self._checkpointer.join)
         self._say_log(is_there=False)
         self._db.close()
+        os.close(self._index_fd)
         os.close(self._lock_fd)
 
     @property
@@ -236,14 +252,19 @@ class SqliteJournal:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     self._loop.call_soon_threadsafe(_call_all, batch.callbacks)
             self._maybe_checkpoint()
+        if not self._fresh.is_empty:
+            self._try(_Batch())
 
     def _commit(self, batch: _Batch) -> None:
         with self._lazy_lock:
             batch.seqs, self._lazy_seqs = self._lazy_seqs, []
             batch.totals, self._lazy_totals = self._lazy_totals, {}
             batch.dones, self._lazy_done = self._lazy_done, []
-        if self._is_tight():
+        is_tight = self._is_tight()
+        if is_tight:
             self._make_room()
+            if not self._fresh.is_empty and self._try(_Batch()) is not None:
+                self._try(_Batch(), is_lean=True)
             if batch.intents and self._is_low():
                 full = JournalFullError(
                     "the journal's disk is nearly full: no new writes", f"free space below {self._folder}"
@@ -251,7 +272,7 @@ class SqliteJournal:
                 batch.callbacks.extend((done, full) for _, done in batch.intents)
                 batch.intents = []
             self._settle_in_steps(batch)
-        error = self._try(batch)
+        error = self._try(batch, may_append=not is_tight)
         if error is not None:
             log.error("journal_write_failed", error=str(error), path=str(self._path))
             self._commit_apart(batch, error)
@@ -312,10 +333,13 @@ class SqliteJournal:
     def _look_again(self) -> None:
         self._loop.call_later(LAZY_AGAIN_S, self._submit, ("lazy", None, None))
 
-    def _try(self, batch: _Batch, *, is_lean: bool = False) -> sqlite3.Error | None:
+    def _try(self, batch: _Batch, *, is_lean: bool = False, may_append: bool = False) -> sqlite3.Error | None:
         """Why it could not be written, or None. A failed sync ends the process."""
         try:
-            self._write(batch, is_lean=is_lean)
+            if may_append and self._can_append(batch):
+                self._append(batch)
+            else:
+                self._write(batch, is_lean=is_lean)
         except sqlite3.Error as error:
             self._rollback()
             self._demand_sync(error)
@@ -329,42 +353,80 @@ class SqliteJournal:
             self._fatal(f"the journal could not be synced ({error}): the disk can no longer be believed")
             raise error
 
+    def _can_append(self, batch: _Batch) -> bool:
+        """Whether one row in ``fresh`` says it all."""
+        known = self._fresh
+        return (
+            not batch.works
+            and (not batch.intents or batch.intents[-1][0][0] <= self._seq_ceiling)
+            and known.bytes < self._fresh_bytes_max
+            and len(known) < FRESH_ENTRIES_MAX
+        )
+
+    def _append(self, batch: _Batch) -> None:
+        """The short way: one row, which is a transaction by itself, synced; then the callbacks are due."""
+        if not (batch.intents or batch.outcomes or batch.seqs or batch.totals):
+            batch.callbacks.extend((done, None) for done in batch.dones)
+            return
+        known, totals = self._fresh, batch.totals
+        intents = [row for row, _ in batch.intents]
+        outcomes = [row for row, _ in batch.outcomes]
+        row = known.next_row(fresh.encode(intents, outcomes, batch.seqs, self._with(totals)))
+        began = time.perf_counter()
+        self._db.execute(fresh.INSERT, row)
+        self._written(batch, began)
+        known.added(row, intents, outcomes, batch.seqs)
+
     def _write(self, batch: _Batch, *, is_lean: bool) -> None:
-        """In one synced transaction; then its callbacks are due. ``is_lean``: outcomes without their bodies."""
-        db, seqs, totals = self._db, batch.seqs, batch.totals
-        if not (batch.intents or batch.outcomes or batch.works or seqs or totals):
+        """Into ``entries``, all that is fresh before it, in one synced transaction; then the callbacks are due.
+
+        ``is_lean``: outcomes without their bodies.
+        """
+        db, seqs, totals, known = self._db, batch.seqs, batch.totals, self._fresh
+        has_fresh = not known.is_empty
+        if not (batch.intents or batch.outcomes or batch.works or seqs or totals or has_fresh):
             batch.callbacks.extend((done, None) for done in batch.dones)
             return
         results: list[tuple[Done, TurnoutError | None]] = []
         began = time.perf_counter()
         db.execute("begin immediate")
+        if has_fresh:
+            known.move(db, is_lean=is_lean)
         if batch.intents:
-            top = batch.intents[-1][0].seq
+            top = batch.intents[-1][0][0]
             if top > self._seq_ceiling:
                 ceiling = top + SEQ_BLOCK
                 db.execute("update meta set value=? where name='seq_ceiling'", (str(ceiling),))
-            execute_rows(db, INSERT_INTENTS, [intent_row(entry) for entry, _ in batch.intents])
+            execute_rows(db, INSERT_INTENTS, [intent_values(row) for row, _ in batch.intents])
         if batch.outcomes:
             # Of several outcomes of one entry (a mark that has grown) only the last one: one statement takes them in no order.
-            last = {entry.seq: entry for entry, _ in batch.outcomes}
-            rows = [outcome_row(entry, is_lean=is_lean) for entry in last.values()]
-            execute_rows(db, UPDATE_OUTCOMES, rows)
+            last = {row[0]: row for row, _ in batch.outcomes}
+            execute_rows(db, UPDATE_OUTCOMES, [outcome_values(row, is_lean=is_lean) for row in last.values()])
         for work, finish in batch.works:
             results.append((_bind(finish, *_attempt(db, work)), None))
         if seqs:
             execute_rows(db, DELETE_ENTRIES, [(seq,) for seq in seqs])
-        if totals:
-            merged = {
-                name: self._totals.get(name, 0) + totals.get(name, 0) for name in {*self._totals, *totals}
-            }
-            db.execute("update meta set value=? where name='totals'", (json.dumps(merged),))
+        if totals or has_fresh:
+            db.execute("update meta set value=? where name='totals'", (json.dumps(self._with(totals)),))
         db.execute("commit")
+        known.moved()
+        self._written(batch, began, results)
+
+    def _with(self, totals: dict[str, int]) -> dict[str, int]:
+        """All totals, once these are added."""
+        known = self._totals
+        return {name: known.get(name, 0) + totals.get(name, 0) for name in {**known, **totals}}
+
+    def _written(
+        self, batch: _Batch, began: float, results: Sequence[tuple[Done, TurnoutError | None]] = ()
+    ) -> None:
+        """It is on disk: note that, and let it be told."""
         self.fsync_observe(time.perf_counter() - began)
         if not self._has_said_log and has_frames(self._wal):  # a transaction that only read leaves no log
             self._say_log(is_there=True)
-        if batch.intents and batch.intents[-1][0].seq > self._seq_ceiling:
-            self._seq_ceiling = batch.intents[-1][0].seq + SEQ_BLOCK
-        for name, count in totals.items():
+        if batch.intents and batch.intents[-1][0][0] > self._seq_ceiling:
+            self._seq_ceiling = batch.intents[-1][0][0] + SEQ_BLOCK
+        for name, count in batch.totals.items():
             self._totals[name] = self._totals.get(name, 0) + count
         batch.callbacks.extend((done, None) for _, done in batch.intents)
         batch.callbacks.extend((done, None) for _, done in batch.outcomes)
@@ -404,11 +466,23 @@ class SqliteJournal:
             self._demand_sync(error)  # a full disk: the log stays, and the next try may work
 
     def _maybe_checkpoint(self) -> None:
-        size = _size(self._wal)
-        if size > WAL_BYTES_MAX:
+        if self._is_copied:
+            # Little is left. With that copied too the next commit begins the log anew, over the blocks that the file has already: to
+            # sync those costs less than half of what it costs to make a file longer.
+            self._is_copied = False
+            self._checkpoint()
+            return
+        used = log_frames(self._index_fd) * (FRAME_HEADER_BYTES + PAGE_BYTES)
+        if used > WAL_BYTES_MAX:
             self._cut_log()
-        elif size > self._wal_bytes_beside:
+        elif used > self._wal_bytes_beside and not self._checkpoint_due.is_set():
             self._checkpoint_due.set()
+
+    def _checkpoint(self) -> None:
+        try:
+            self._db.execute("pragma wal_checkpoint(passive)").fetchall()
+        except sqlite3.Error as error:
+            self._demand_sync(error)
 
     def _say_log(self, *, is_there: bool) -> None:
         self._has_said_log = is_there
@@ -424,13 +498,14 @@ class SqliteJournal:
                 self._checkpoint_due.wait()
                 if self._is_closing:
                     return
-                self._checkpoint_due.clear()
                 try:
                     db.execute("pragma wal_checkpoint(passive)").fetchall()
                 except sqlite3.Error as error:
                     with contextlib.suppress(sqlite3.Error):
                         self._demand_sync(error)
+                self._is_copied = True
                 time.sleep(CHECKPOINT_PAUSE_S)
+                self._checkpoint_due.clear()
         finally:
             db.close()
 
