@@ -101,6 +101,17 @@ class _Batch:
         self.callbacks: list[tuple[Done, TurnoutError | None]] = []
 
 
+class _Lazy:
+    """Entries that go, and what is to be counted and told then."""
+
+    __slots__ = ("dones", "seqs", "totals")
+
+    def __init__(self) -> None:
+        self.seqs: list[int] = []
+        self.totals: dict[str, int] = {}
+        self.dones: list[Done] = []
+
+
 class SqliteJournal:
     """A JournalStore. ``fatal`` is called (in the writer thread) when the disk can no longer be believed; it must not return to service."""
 
@@ -112,10 +123,11 @@ class SqliteJournal:
         self._queue: queue.SimpleQueue[list[tuple[str, Any, Any]] | None] = queue.SimpleQueue()
         self._submitted: list[tuple[str, Any, Any]] = []
         """What this step of the event loop asks for; the writer gets it in one piece, and is woken once."""
-        self._lazy_seqs: list[int] = []
-        self._lazy_totals: dict[str, int] = {}
-        self._lazy_done: list[Done] = []
-        self._lazy_lock = threading.Lock()
+        self._lazy: _Lazy | None = None
+        """What may wait for somebody else's commit."""
+        self._is_lazy_due = False
+        self._left: _Lazy | None = None
+        """The writer's: what found no room, for its next commit."""
         self.fsync_observe: Callable[[float], None] = _ignore_duration
         folder.mkdir(parents=True, exist_ok=True)
         self._lock_fd, had_log = lock(folder)
@@ -161,15 +173,23 @@ class SqliteJournal:
     def ended(
         self, seqs: Sequence[int], totals: dict[str, int] | None = None, done: Done | None = None
     ) -> None:
-        with self._lazy_lock:
-            was_empty = not self._lazy_seqs and not self._lazy_totals
-            self._lazy_seqs.extend(seqs)
-            for name, count in (totals or {}).items():
-                self._lazy_totals[name] = self._lazy_totals.get(name, 0) + count
-            if done is not None:
-                self._lazy_done.append(done)
-        if was_empty:
-            self._loop.call_later(LAZY_S_MAX, self._submit, ("lazy", None, None))
+        lazy = self._lazy
+        if lazy is None:
+            lazy = self._lazy = _Lazy()
+            if not self._is_lazy_due:
+                self._is_lazy_due = True
+                self._loop.call_later(LAZY_S_MAX, self._lazy_is_due)
+        lazy.seqs += seqs
+        if totals:
+            for name, count in totals.items():
+                lazy.totals[name] = lazy.totals.get(name, 0) + count
+        if done is not None:
+            lazy.dones.append(done)
+
+    def _lazy_is_due(self) -> None:
+        self._is_lazy_due = False
+        if self._lazy is not None:
+            self._hand_over()
 
     def _submit(self, item: tuple[str, Any, Any]) -> None:
         self._submitted.append(item)
@@ -178,6 +198,9 @@ class SqliteJournal:
 
     def _hand_over(self) -> None:
         items, self._submitted = self._submitted, []
+        if self._lazy is not None:
+            items.append(("lazy", self._lazy, None))
+            self._lazy = None
         if items:
             self._queue.put(items)
 
@@ -256,10 +279,9 @@ class SqliteJournal:
             self._try(_Batch())
 
     def _commit(self, batch: _Batch) -> None:
-        with self._lazy_lock:
-            batch.seqs, self._lazy_seqs = self._lazy_seqs, []
-            batch.totals, self._lazy_totals = self._lazy_totals, {}
-            batch.dones, self._lazy_done = self._lazy_done, []
+        if self._left is not None:
+            left, self._left = self._left, None
+            _add(left, batch)
         is_tight = self._is_tight()
         if is_tight:
             self._make_room()
@@ -322,11 +344,8 @@ class SqliteJournal:
 
     def _put_back(self, lazy: _Batch) -> None:
         """For a later commit; one comes also where nobody writes."""
-        with self._lazy_lock:
-            self._lazy_seqs[:0] = lazy.seqs
-            self._lazy_done[:0] = lazy.dones
-            for name, count in lazy.totals.items():
-                self._lazy_totals[name] = self._lazy_totals.get(name, 0) + count
+        left = self._left = _Lazy()
+        left.seqs, left.totals, left.dones = lazy.seqs, lazy.totals, lazy.dones
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._look_again)
 
@@ -521,6 +540,15 @@ def _sort(item: tuple[str, Any, Any], batch: _Batch) -> None:
         batch.outcomes.append((what, done))
     elif kind == "work":
         batch.works.append((what, done))
+    elif what is not None:
+        _add(what, batch)
+
+
+def _add(lazy: _Lazy, batch: _Batch) -> None:
+    batch.seqs += lazy.seqs
+    batch.dones += lazy.dones
+    for name, count in lazy.totals.items():
+        batch.totals[name] = batch.totals.get(name, 0) + count
 
 
 def _attempt(

@@ -11,7 +11,6 @@ import asyncio
 import random
 import sqlite3
 import tempfile
-import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -84,10 +83,9 @@ class SimulatedJournal(SqliteJournal):
         self._loop = asyncio.get_running_loop()
         self._queue = self  # type: ignore[assignment]
         self._submitted = []
-        self._lazy_seqs = []
-        self._lazy_totals = {}
-        self._lazy_done = []
-        self._lazy_lock = threading.Lock()
+        self._lazy = None
+        self._is_lazy_due = False
+        self._left = None
         self._has_said_log = True
         self.fsync_observe = lambda _: None
         self._db = disk.db
