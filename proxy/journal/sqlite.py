@@ -525,6 +525,8 @@ class SqliteJournal:
                 self._is_copied = True
                 time.sleep(CHECKPOINT_PAUSE_S)
                 self._checkpoint_due.clear()
+                if self._is_closing:  # said during the pause, and just cleared
+                    return
         finally:
             db.close()
 

@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 
 from proxy.errors import JournalError, TurnoutError
+from proxy.journal import sqlite
 from proxy.journal.entry import Entry
 from proxy.journal.sqlite import SqliteJournal
 
@@ -148,3 +149,35 @@ async def test_a_process_that_only_read_and_was_killed_leaves_no_log_to_be_misse
     shutil.copytree(journals.folder, crashed)
     again = SqliteJournal(crashed)
     await again.close()
+
+
+async def test_a_journal_that_is_closed_while_its_log_is_copied_ends(
+    journals: Journals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The word to end came in the pause between two copies, and was cleared with the word that a copy is due."""
+    monkeypatch.setattr(sqlite, "WAL_BYTES_BESIDE", 1)
+    journal = journals.open()
+    for seq in range(1, 4):
+        await durable(lambda done, seq=seq: journal.intent(entry(seq), done))
+    await asyncio.wait_for(journals.close(journal), 5)
+
+
+async def test_the_log_begins_anew_in_the_same_file(
+    journals: Journals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "WAL_BYTES_BESIDE", 200_000)
+    monkeypatch.setattr(sqlite, "CHECKPOINT_PAUSE_S", 0.0)
+    journal = journals.open()
+    for seq in range(1, 600):
+        await durable(lambda done, seq=seq: journal.intent(entry(seq), done))
+        await durable(lambda done, seq=seq: journal.ended([seq], None, done))
+    log_bytes = (journals.folder / "journal.db-wal").stat().st_size
+    assert 200_000 < log_bytes < 2_000_000, "1,200 commits of some 12 kB each passed through it"
+    last = entry(601)
+    await durable(lambda done: journal.intent(last, done))
+    copied = journals.folder.with_name("copied")
+    shutil.copytree(journals.folder, copied)
+    (copied / "journal.lock").write_bytes((journals.folder / "journal.lock").read_bytes())
+    found = SqliteJournal(copied)
+    assert found.recovered.entries == [last]
+    await found.close()
