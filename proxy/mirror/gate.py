@@ -181,7 +181,12 @@ class Gate:
             entry.key = key_of_answer(place, settle.header(answer.headers, "location"), answer.body)
             if entry.key is None and entry.marks:
                 self._lanes.add_mark(seq, entry.prefix)
-        is_replayable = settle.is_replayable(entry, answer, is_exact=self._state.is_exact)
+        is_replayable = settle.is_replayable(
+            entry,
+            answer,
+            is_exact=self._state.is_exact,
+            is_numbered=self._state.kinds.is_versioned(self._state.roles.primary),
+        )
         if entry.key is None and not entry.marks and not is_replayable:
             self._accepted_without_key(entry, durable)
             return

@@ -270,7 +270,10 @@ class Replayer:
         seq = entry.seq
         if answer is None and entry.key is not None and self._lanes.is_plain:
             self._lanes.doubtful_at(entry.key, self._clock.now())
-        settled = self._lanes.replayed(seq, is_equal=answer is not None)
+        is_settled = answer is not None and not (
+            settle.may_be_repeated(entry) and not self._state.kinds.is_versioned(self._state.roles.primary)
+        )
+        settled = self._lanes.replayed(seq, is_equal=is_settled)
         if self.gate is not None:
             self.gate.replayed(seq, answer)
         self._settle(settled, Settled.REPLAYED)

@@ -82,11 +82,15 @@ def splice(body: bytes, fields: dict[str, bytes]) -> bytes | None:
     return body[:end] + (b"," if members else b"") + tail + body[end:]
 
 
-def is_replayable(entry: Entry, answer: PrimaryAnswer, *, is_exact: bool = True) -> bool:
+def is_replayable(
+    entry: Entry, answer: PrimaryAnswer, *, is_exact: bool = True, is_numbered: bool = True
+) -> bool:
     """Whether the entry may be replayed: its request and answer are kept whole, and nothing but one key is meant.
 
     ``is_exact``: between versioned upstreams the primary must have named version and base. Else a POST's answer must show
     the record's ``id``, or the secondary would choose another one; a POST that names no key at all is replayed as it is.
+    ``is_numbered``: the primary is versioned. An answer of it without a base is one that it had kept for an Idempotency-Key:
+    what it says may be older than what was mirrored since (repeat-repairs).
     """
     if entry.marks or entry.must_repair:
         return False
@@ -94,11 +98,18 @@ def is_replayable(entry: Entry, answer: PrimaryAnswer, *, is_exact: bool = True)
         return False
     if answer.request_body and not is_json(entry.headers):
         return False
+    if is_numbered and entry.key is not None and (entry.version is None or entry.base == BASE_UNKNOWN):
+        return False
     if is_exact:
-        return entry.key is not None and entry.version is not None and entry.base != BASE_UNKNOWN
+        return entry.key is not None
     if entry.key is None:
         return not entry.can_learn_key
     return not entry.can_learn_key or "id" in carried(answer.body, ("id",))
+
+
+def may_be_repeated(entry: Entry) -> bool:
+    """Whether a plain primary's answer may be one that it had kept for an Idempotency-Key (repeat-repairs)."""
+    return entry.key is not None and header(entry.headers, "idempotency-key") is not None
 
 
 def is_record(answer: PrimaryAnswer) -> bool:

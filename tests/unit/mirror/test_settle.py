@@ -128,6 +128,23 @@ def test_only_a_write_that_is_known_whole_is_replayed(
     assert settle.is_replayable(entry(headers=headers, base=base), answer) is expected
 
 
+def test_repeat_repairs_what_a_versioned_primary_says_again_is_never_replayed_at_a_plain_secondary() -> None:
+    """To an Idempotency-Key that it knows it answers as it did before; newer writes may have been mirrored since."""
+    answer = PrimaryAnswer(200, (), b'{"id":7}', b"{}")
+    assert not settle.is_replayable(entry(base="unknown"), answer, is_exact=False)
+    assert settle.is_replayable(entry(base="17"), answer, is_exact=False)
+
+
+def test_repeat_repairs_a_plain_primary_cannot_say_so_and_a_write_with_a_key_is_looked_at_after_its_replay() -> (
+    None
+):
+    answer = PrimaryAnswer(200, (), b'{"id":7}', b"{}")
+    with_key = entry(headers=(*JSON, ("Idempotency-Key", "k")), base="unknown")
+    assert settle.is_replayable(with_key, answer, is_exact=False, is_numbered=False)
+    assert settle.may_be_repeated(with_key)
+    assert not settle.may_be_repeated(entry())
+
+
 def test_equal_answers_are_so_byte_for_byte_or_but_for_the_ignored_fields() -> None:
     assert settle.is_equal(201, b'{"a":1}', 200, b'{"a":1}', frozenset())
     assert not settle.is_equal(201, b'{"a":1}', 409, b'{"a":1}', frozenset())
