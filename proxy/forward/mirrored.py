@@ -279,7 +279,7 @@ class MirroredWrite(Exchange):
             self.answer(head, pieces, False, b"")
             self.cut()
             return
-        self.answer(head, pieces, self._is_answer_whole, self._answer_trailers)
+        super().on_response(head, pieces, self._is_answer_whole, self._answer_trailers)
         client = self.client
         if self.upstream is not None and (client is None or not client.is_full):
             self.upstream.resume()

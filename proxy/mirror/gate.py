@@ -185,7 +185,7 @@ class Gate:
             entry,
             answer,
             is_exact=self._state.is_exact,
-            is_numbered=self._state.kinds.is_versioned(self._state.roles.primary),
+            is_numbered=self._state.is_numbered,
         )
         if entry.key is None and not entry.marks and not is_replayable:
             self._accepted_without_key(entry, durable)

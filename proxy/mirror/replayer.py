@@ -270,9 +270,7 @@ class Replayer:
         seq = entry.seq
         if answer is None and entry.key is not None and self._lanes.is_plain:
             self._lanes.doubtful_at(entry.key, self._clock.now())
-        is_settled = answer is not None and not (
-            settle.may_be_repeated(entry) and not self._state.kinds.is_versioned(self._state.roles.primary)
-        )
+        is_settled = answer is not None and (self._state.is_numbered or not settle.may_be_repeated(entry))
         settled = self._lanes.replayed(seq, is_equal=is_settled)
         if self.gate is not None:
             self.gate.replayed(seq, answer)

@@ -2,7 +2,8 @@
 
 Rules, by name: **replay-verbatim** (the client's bytes, with the carried fields spliced in),
 **replay-undecided** (preconditions were decided at the primary and are not sent), **equal** (same status class, same
-body but for ignored fields), **equal-value** (the same, as JSON values, where an upstream is plain), **judge** (what an answer of the secondary says about the key, or about the secondary).
+body but for ignored fields), **equal-value** (the same, as JSON values, where an upstream is plain), **repeat-repairs** (an
+answer that the primary had kept is never replayed), **judge** (what an answer of the secondary says about the key, or about it).
 """
 
 from __future__ import annotations

@@ -70,6 +70,8 @@ class MirrorState:
         """Why the secondary is thought away; empty while it answers."""
         self.on_settled: list[Callable[[int], None]] = []
         """Called with each seq that is settled or ended."""
+        self.is_numbered = False
+        """The primary is versioned."""
         self.is_exact = False
         """Both upstreams are versioned: order goes by the primary's numbers, whatever the network does."""
         self.epoch_line = b""
@@ -86,13 +88,13 @@ class MirrorState:
     def follow_kinds(self) -> None:
         """After an upstream has shown what it is, or roles have changed: what every write asks for is made once."""
         roles = self.roles
-        is_versioned = self.kinds.is_versioned(roles.primary)
-        self.is_exact = is_versioned and self.kinds.is_versioned(roles.secondary)
+        self.is_numbered = self.kinds.is_versioned(roles.primary)
+        self.is_exact = self.is_numbered and self.kinds.is_versioned(roles.secondary)
         self.lanes.is_plain = not self.is_exact
         token = f"Turnout-Token: {roles.token}\r\n" if roles.token else ""
         epoch = "{}: {}\r\n".format(*roles.epoch_header)
         self.epoch_line = epoch.encode("latin-1")
-        self.write_headers = (epoch + token).encode("latin-1") if is_versioned else b""
+        self.write_headers = (epoch + token).encode("latin-1") if self.is_numbered else b""
 
     def take_seq(self) -> int:
         seq = self.next_seq
