@@ -2,8 +2,8 @@
 
 A commit of the usual kind (intents, outcomes, ends) is one statement with one blob: SQLite is entered once, gives the interpreter's
 lock away once, and writes pages that are full. An entry that is settled while its row is still here never costs more.
-What grows old moves into ``entries`` (``move``), in one transaction with the emptying of the table: so ``entries`` is what the
-rest of the journal reads and changes, and ``fresh`` is only ever added to. A start moves everything, if the disk has room.
+What grows old moves into ``entries`` (``move``), in one transaction with the end of its rows; all of it does, before anybody else
+works on the journal: so ``entries`` is what the rest of the journal reads and changes, and ``fresh`` is only ever added to. A start moves everything, if the disk has room.
 
 The rows of a table in order are the history: intents, then outcomes, then ends. An end of an entry whose intent is in here takes
 both along; one of an entry in ``entries`` stays until it has been carried out there.
@@ -14,20 +14,24 @@ from __future__ import annotations
 import sqlite3
 from collections import deque
 from collections.abc import Sequence
+from itertools import takewhile
 from typing import Any
 
 import msgspec
 
 from proxy.journal.rows import (
     DELETE_ENTRIES,
-    INSERT_INTENTS,
+    INSERT_ENTRIES,
     UPDATE_OUTCOMES,
     IntentRow,
     OutcomeRow,
+    entry_values,
     execute_rows,
-    intent_values,
     outcome_values,
 )
+
+STEPS = 64
+"""In so many the whole table would move."""
 
 INSERT = "insert into fresh (id, low, data) values (?, ?, ?)"
 
@@ -114,21 +118,60 @@ class Fresh:
             else:
                 del since[seq]
 
-    def move(self, db: sqlite3.Connection, *, is_lean: bool = False) -> None:
-        """Into ``entries``, in the caller's transaction; once that is committed, ``moved`` is due. ``is_lean``: without bodies."""
-        db.execute("delete from fresh")
-        if self._intents:
-            execute_rows(db, INSERT_INTENTS, [intent_values(row) for row in self._intents.values()])
-        if self._outcomes:
-            rows = [outcome_values(row, is_lean=is_lean) for row in self._outcomes.values()]
-            execute_rows(db, UPDATE_OUTCOMES, rows)
-        if self._ended:
-            execute_rows(db, DELETE_ENTRIES, [(seq,) for seq in self._ended])
+    def oldest(self, bytes_max: int, entries_max: int) -> int | None:
+        """The row up to which things must move for the table to stay within its bounds; None while it is.
 
-    def moved(self) -> None:
-        self.bytes = 0
-        for one in (self._rows, self._intents, self._outcomes, self._ended, self._since):
-            one.clear()
+        Little is made free at a time: the writer has other things to do than to move.
+        """
+        if self.bytes < bytes_max and len(self._since) < entries_max:
+            return None
+        left = self.bytes
+        for rows, (number, length) in enumerate(self._rows, 1):
+            left -= length
+            if left <= bytes_max - bytes_max // STEPS and rows >= len(self._rows) // STEPS:
+                return number
+        return self._rows[-1][0]
+
+    def move(self, db: sqlite3.Connection, upto: int | None = None, *, is_lean: bool = False) -> None:
+        """Into ``entries``, in the caller's transaction; once that is committed, ``moved`` is due. ``is_lean``: without bodies.
+
+        ``upto``: only what rows up to this one began to tell of, with the newest that is known of it; what younger rows say of those
+        entries is carried out again by the next move, and changes nothing.
+        """
+        seqs = self._upto(upto)
+        db.execute("delete from fresh where id <= ?", (self._next_id if upto is None else upto,))
+        made: list[tuple[Any, ...]] = []
+        told: list[tuple[Any, ...]] = []
+        gone: list[tuple[int]] = []
+        for seq in seqs:
+            intent, outcome = self._intents.get(seq), self._outcomes.get(seq)
+            if intent is not None:
+                made.append(entry_values(intent, outcome, is_lean=is_lean))
+            elif outcome is not None:
+                told.append(outcome_values(outcome, is_lean=is_lean))
+            if seq in self._ended:
+                gone.append((seq,))
+        execute_rows(db, INSERT_ENTRIES, made)
+        execute_rows(db, UPDATE_OUTCOMES, told)
+        execute_rows(db, DELETE_ENTRIES, gone)
+
+    def moved(self, upto: int | None = None) -> None:
+        if upto is None:
+            self.bytes = 0
+            for one in (self._rows, self._intents, self._outcomes, self._ended, self._since):
+                one.clear()
+            return
+        for seq in self._upto(upto):
+            del self._since[seq]
+            for one in (self._intents, self._outcomes, self._ended):
+                one.pop(seq, None)
+        while self._rows and self._rows[0][0] <= upto:
+            self.bytes -= self._rows.popleft()[1]
+
+    def _upto(self, upto: int | None) -> list[int]:
+        if upto is None:
+            return list(self._since)
+        return [one[0] for one in takewhile(lambda one: one[1] <= upto, self._since.items())]
 
 
 def _decode(data: Any) -> Commit:

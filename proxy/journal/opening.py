@@ -27,7 +27,7 @@ from proxy.journal.store import DeadLetter, GapMark, JournalMeta, Override, Paus
 
 log = structlog.get_logger("journal")
 
-CACHE_BYTES = 16 << 20
+CACHE_BYTES = 32 << 20
 """Holds all that ``fresh`` may hold, and a move of it: nothing is read back, and a transaction is written in one piece."""
 
 LOG_AT = 16

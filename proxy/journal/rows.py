@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import json
 import sqlite3
+from functools import lru_cache
 from typing import Any
 
-from proxy.journal.entry import Entry
+from proxy.journal.entry import BASE_UNKNOWN, Entry
 
 ROWS_AT_ONCE_MAX = 64
 """Rows in one statement. Each step of SQLite gives the interpreter's lock away, and the writer then waits for the event
@@ -15,6 +16,12 @@ loop to get it back: a statement a row would wait once a row."""
 INSERT_INTENTS = (
     "insert into entries (seq, method, target, headers, key, prefix, born, marks, state) values ",
     "(?,?,?,?,?,?,?,?,'intent')",
+    "",
+)
+INSERT_ENTRIES = (
+    """insert into entries (seq, method, target, headers, key, prefix, born, marks, state, status, version, base, replayable, writes,
+    request_body, answer_body) values """,
+    "(?,?,?,?,?,?,?,?,?,?,?,?,?,?,?,?)",
     "",
 )
 UPDATE_OUTCOMES = (
@@ -82,7 +89,16 @@ def outcome_row(entry: Entry) -> OutcomeRow:
 def intent_values(row: IntentRow) -> tuple[Any, ...]:
     """For INSERT_INTENTS."""
     seq, method, target, headers, key, prefix, born_wall_s, marks = row
-    return seq, method, target, json.dumps(headers), key, prefix, born_wall_s, json.dumps(marks)
+    return seq, method, target, _json(headers), key, prefix, born_wall_s, _json(marks)
+
+
+def entry_values(intent: IntentRow, outcome: OutcomeRow | None, *, is_lean: bool = False) -> tuple[Any, ...]:
+    """For INSERT_ENTRIES: what is known of an entry that is not in the table yet."""
+    made = intent_values(intent)
+    if outcome is None:
+        return *made, "intent", 0, None, BASE_UNKNOWN, 0, 1, None, None
+    seq, key, prefix, marks, *rest = outcome_values(outcome, is_lean=is_lean)
+    return seq, *made[1:4], key, prefix, made[6], marks, "accepted", *rest
 
 
 def outcome_values(row: OutcomeRow, *, is_lean: bool = False) -> tuple[Any, ...]:
@@ -90,4 +106,10 @@ def outcome_values(row: OutcomeRow, *, is_lean: bool = False) -> tuple[Any, ...]
     seq, key, prefix, marks, *rest = row
     if is_lean:
         rest[-2:] = None, None
-    return seq, key, prefix, json.dumps(marks), *rest
+    return seq, key, prefix, _json(marks), *rest
+
+
+@lru_cache(maxsize=128)
+def _json(values: tuple[str, ...] | tuple[tuple[str, str], ...]) -> str:
+    """Entries have the same headers again and again, and seldom marks."""
+    return json.dumps(values)

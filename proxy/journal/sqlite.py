@@ -49,6 +49,7 @@ from proxy.journal.rows import (
     outcome_row,
     outcome_values,
 )
+from proxy.journal.space import disk_bytes, file_bytes, free_bytes
 from proxy.limits import JOURNAL_BATCH_MAX, JOURNAL_RESERVE_BYTES
 from proxy.ports import Done
 
@@ -65,6 +66,8 @@ WAL_BYTES_BESIDE = 16 << 20
 WAL_BYTES_MAX = 64 << 20
 FREE_IS_FAR = 64
 """With so many times the reserve free, once a second is often enough to look."""
+FREE_IS_ROOMY = 8
+"""With less than so many times the reserve free, every commit goes straight into ``entries``, from which few bytes are deleted with few."""
 FULL_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
 CHECKPOINT_PAUSE_S = 0.2
 """Between two checkpoints: they share the disk with the writer."""
@@ -77,9 +80,9 @@ STEP_ENTRIES = 8
 
 PAGE_BYTES = 4096
 
-FRESH_BYTES_MAX = 4 << 20
-FRESH_ENTRIES_MAX = 8192
-"""What may lie in ``fresh`` before all of it moves; on a small disk less."""
+FRESH_BYTES_MAX = 16 << 20
+FRESH_ENTRIES_MAX = 20_000
+"""What may lie in ``fresh`` before the oldest of it moves; on a small disk less."""
 
 
 class _Batch:
@@ -143,10 +146,10 @@ class SqliteJournal:
             raise
         self._seq_ceiling = self.recovered.next_seq - 1
         self._totals = dict(self.recovered.meta.totals)
-        disk_bytes = _disk_bytes(folder)
-        self._reserve_bytes = min(JOURNAL_RESERVE_BYTES, disk_bytes // 10)
-        self._wal_bytes_beside = min(WAL_BYTES_BESIDE, disk_bytes // 16)
-        self._fresh_bytes_max = min(FRESH_BYTES_MAX, disk_bytes // 64)
+        whole_bytes = disk_bytes(folder)
+        self._reserve_bytes = min(JOURNAL_RESERVE_BYTES, whole_bytes // 10)
+        self._wal_bytes_beside = min(WAL_BYTES_BESIDE, whole_bytes // 16)
+        self._fresh_bytes_max = min(FRESH_BYTES_MAX, whole_bytes // 64)
         self._free_checked_s = 0.0
         self._free_bytes = 0
         # Open until the database is closed: closing any descriptor of that file would release SQLite's locks on it.
@@ -226,7 +229,7 @@ class SqliteJournal:
         return await future
 
     def size_bytes(self) -> int:
-        return sum(_size(path) for path in (self._path, self._wal))
+        return sum(file_bytes(path) for path in (self._path, self._wal))
 
     async def close(self) -> None:
         self._hand_over()
@@ -294,7 +297,7 @@ class SqliteJournal:
                 batch.callbacks.extend((done, full) for _, done in batch.intents)
                 batch.intents = []
             self._settle_in_steps(batch)
-        error = self._try(batch, may_append=not is_tight)
+        error = self._try(batch, may_append=self._is_roomy())
         if error is not None:
             log.error("journal_write_failed", error=str(error), path=str(self._path))
             self._commit_apart(batch, error)
@@ -320,9 +323,26 @@ class SqliteJournal:
             one = _Batch()
             one.works = [(work, finish)]
             again = self._try(one)
-            if again is not None:
+            if again is not None and not self._read(one):
                 one.callbacks.append((_bind(finish, None, _translate(again, self._folder)), None))
             batch.callbacks += one.callbacks
+
+    def _read(self, one: _Batch) -> bool:
+        """Whether its work only reads: that needs no room. It sees what is fresh as if it had moved, and that is taken back."""
+        (work, finish), db = one.works[0], self._db
+        try:
+            db.execute("begin immediate")
+            self._fresh.move(db)
+            before = db.total_changes
+            result, error = _attempt(db, work)
+            has_changed = db.total_changes != before
+        except sqlite3.Error:
+            return False
+        finally:
+            self._rollback()
+        if not has_changed:
+            one.callbacks.append((_bind(finish, result, error), None))
+        return not has_changed
 
     def _settle_in_steps(self, batch: _Batch) -> None:
         """Takes what has ended out of the batch, a few entries at a time: each step needs little room, and gives some back."""
@@ -355,7 +375,7 @@ class SqliteJournal:
     def _try(self, batch: _Batch, *, is_lean: bool = False, may_append: bool = False) -> sqlite3.Error | None:
         """Why it could not be written, or None. A failed sync ends the process."""
         try:
-            if may_append and self._can_append(batch):
+            if may_append and not batch.works:
                 self._append(batch)
             else:
                 self._write(batch, is_lean=is_lean)
@@ -372,27 +392,29 @@ class SqliteJournal:
             self._fatal(f"the journal could not be synced ({error}): the disk can no longer be believed")
             raise error
 
-    def _can_append(self, batch: _Batch) -> bool:
-        """Whether one row in ``fresh`` says it all."""
-        known = self._fresh
-        return (
-            not batch.works
-            and (not batch.intents or batch.intents[-1][0][0] <= self._seq_ceiling)
-            and known.bytes < self._fresh_bytes_max
-            and len(known) < FRESH_ENTRIES_MAX
-        )
-
     def _append(self, batch: _Batch) -> None:
         """The short way: one row, which is a transaction by itself, synced; then the callbacks are due."""
         if not (batch.intents or batch.outcomes or batch.seqs or batch.totals):
             batch.callbacks.extend((done, None) for done in batch.dones)
             return
         known, totals = self._fresh, batch.totals
+        upto = known.oldest(self._fresh_bytes_max, FRESH_ENTRIES_MAX)
+        if upto is not None:
+            self._db.execute("begin immediate")
+            known.move(self._db, upto)
+            self._db.execute("commit")
+            known.moved(upto)
         intents = [row for row, _ in batch.intents]
         outcomes = [row for row, _ in batch.outcomes]
         row = known.next_row(fresh.encode(intents, outcomes, batch.seqs, self._with(totals)))
         began = time.perf_counter()
-        self._db.execute(fresh.INSERT, row)
+        if intents and intents[-1][0] > self._seq_ceiling:
+            self._db.execute("begin immediate")
+            self._reserve_seqs(intents[-1][0])
+            self._db.execute(fresh.INSERT, row)
+            self._db.execute("commit")
+        else:
+            self._db.execute(fresh.INSERT, row)
         self._written(batch, began)
         known.added(row, intents, outcomes, batch.seqs)
 
@@ -414,8 +436,7 @@ class SqliteJournal:
         if batch.intents:
             top = batch.intents[-1][0][0]
             if top > self._seq_ceiling:
-                ceiling = top + SEQ_BLOCK
-                db.execute("update meta set value=? where name='seq_ceiling'", (str(ceiling),))
+                self._reserve_seqs(top)
             execute_rows(db, INSERT_INTENTS, [intent_values(row) for row, _ in batch.intents])
         if batch.outcomes:
             # Of several outcomes of one entry (a mark that has grown) only the last one: one statement takes them in no order.
@@ -430,6 +451,9 @@ class SqliteJournal:
         db.execute("commit")
         known.moved()
         self._written(batch, began, results)
+
+    def _reserve_seqs(self, top: int) -> None:
+        self._db.execute("update meta set value=? where name='seq_ceiling'", (str(top + SEQ_BLOCK),))
 
     def _with(self, totals: dict[str, int]) -> dict[str, int]:
         """All totals, once these are added."""
@@ -462,8 +486,12 @@ class SqliteJournal:
         now = time.monotonic()
         if now - self._free_checked_s > 1.0 or self._free_bytes < FREE_IS_FAR * self._reserve_bytes:
             self._free_checked_s = now
-            self._free_bytes = _free_bytes(self._folder)
+            self._free_bytes = free_bytes(self._folder)
         return self._free_bytes < self._reserve_bytes
+
+    def _is_roomy(self) -> bool:
+        """Whether what is fresh may lie until it moves: on a disk that fills up it moves long before there is no room for that."""
+        return self._free_bytes >= FREE_IS_ROOMY * self._reserve_bytes
 
     def _is_low(self) -> bool:
         """Whether a new intent is refused: it may use pages that are free inside the database, if the log has room."""
@@ -474,7 +502,7 @@ class SqliteJournal:
 
     def _make_room(self) -> None:
         """Give back what the log holds twice."""
-        if _size(self._wal) > self._wal_bytes_beside // 2:
+        if file_bytes(self._wal) > self._wal_bytes_beside // 2:
             self._cut_log()
 
     def _cut_log(self) -> None:
@@ -603,20 +631,3 @@ def _end_process(why: str) -> None:
 
 def _ignore_duration(_: float) -> None:
     """Stands in until the metrics are bound."""
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _disk_bytes(folder: Path) -> int:
-    stat = os.statvfs(folder)
-    return stat.f_blocks * stat.f_frsize
-
-
-def _free_bytes(folder: Path) -> int:
-    stat = os.statvfs(folder)
-    return stat.f_bavail * stat.f_frsize

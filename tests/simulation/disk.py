@@ -146,6 +146,9 @@ class SimulatedJournal(SqliteJournal):
     def _is_tight(self) -> bool:
         return self._disk.is_full
 
+    def _is_roomy(self) -> bool:
+        return not self._disk.is_full
+
     def _is_low(self) -> bool:
         return self._disk.is_full
 

@@ -41,11 +41,11 @@ class Writer:
         for seq in ended:
             self.expected.pop(seq, None)
 
-    def move(self) -> None:
+    def move(self, upto: int | None = None) -> None:
         self.db.execute("begin immediate")
-        self.fresh.move(self.db)
+        self.fresh.move(self.db, upto)
         self.db.execute("commit")
-        self.fresh.moved()
+        self.fresh.moved(upto)
 
     def found(self) -> dict[int, tuple[EntryState, str | None, int | None]]:
         """What a start finds after a kill at this moment."""
@@ -87,6 +87,10 @@ def test_a_start_finds_what_was_committed_whatever_lies_where(seed: int) -> None
         ]
         if dice.random() < 0.1:
             writer.move()
+        upto = writer.fresh.oldest(bytes_max=400, entries_max=8) if dice.random() < 0.5 else None
+        if upto is not None:
+            writer.move(upto)
+            assert writer.fresh.oldest(bytes_max=400, entries_max=1000) is None
         assert writer.found() == writer.expected
 
 
@@ -98,6 +102,21 @@ def test_the_rows_of_settled_entries_go_without_being_moved() -> None:
     assert len(writer.fresh) == 2
     assert writer.fresh.bytes < 2000
     assert writer.db.execute("select count(*) from entries").fetchone() == (0,)
+
+
+def test_one_old_entry_moves_alone_and_the_young_ones_stay() -> None:
+    writer = Writer()
+    writer.append([1], [], [])
+    for seq in range(2, 100):
+        writer.append([seq], [seq - 1] if seq > 2 else [], [seq - 2] if seq > 3 else [])
+    assert writer.rows() == 99, "the first entry is unsettled"
+    upto = writer.fresh.oldest(writer.fresh.bytes, 1000)
+    assert upto is not None
+    writer.move(upto)
+    assert writer.db.execute("select seq from entries").fetchall() == [(1,)]
+    writer.append([100], [], [])
+    assert writer.rows() <= 4
+    assert writer.found() == writer.expected
 
 
 def test_a_row_that_cannot_be_read_stops_the_start_and_changes_nothing() -> None:

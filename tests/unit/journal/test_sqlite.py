@@ -7,10 +7,11 @@ import sqlite3
 import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from proxy.errors import JournalError, TurnoutError
+from proxy.errors import JournalError, JournalFullError, TurnoutError
 from proxy.journal import sqlite
 from proxy.journal.entry import Entry
 from proxy.journal.sqlite import SqliteJournal
@@ -182,3 +183,36 @@ async def test_the_log_begins_anew_in_the_same_file(
     found = SqliteJournal(copied)
     assert found.recovered.entries == [last]
     await found.close()
+
+
+async def test_on_a_full_disk_what_only_reads_is_answered(journals: Journals) -> None:
+    """What was committed last could not move for want of room, and each look at the status was answered 503."""
+    journal = journals.open()
+    await durable(lambda done: journal.intent(entry(1), done))
+
+    def count(db: sqlite3.Connection) -> int:
+        return int(db.execute("select count(*) from entries").fetchone()[0])
+
+    class Full:
+        """A disk without room: nothing that must be written can be committed."""
+
+        def __init__(self, db: sqlite3.Connection) -> None:
+            self._db = db
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._db, name)
+
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if sql == "commit" or sql.startswith("insert into fresh"):
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise error
+            return self._db.execute(sql, *values)
+
+    journal._db = Full(journal._db)  # type: ignore[assignment]
+    assert isinstance(await durable(lambda done: journal.intent(entry(2), done)), JournalFullError)
+    assert await journal.transact(count) == 1
+    with pytest.raises(JournalFullError):
+        await journal.transact(
+            lambda db: db.execute("insert into gaps (prefix, since, why) values ('/', 1, '')")
+        )
