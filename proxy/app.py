@@ -21,15 +21,18 @@ from proxy.control import startup
 from proxy.control.actual import Actual
 from proxy.control.admin import make_admin
 from proxy.control.collector import MoveCollector
+from proxy.control.concerns import Room
 from proxy.control.controller import Controller, SnapshotBox
 from proxy.control.filing import in_force
 from proxy.control.guard import AdminTokens, check_listen
 from proxy.control.health import HealthChecks
 from proxy.control.letters import Letters
+from proxy.control.lookout import Lookout
 from proxy.control.mirroring import Mirroring
 from proxy.control.operating import Operating
 from proxy.control.panel import Panel
 from proxy.control.pursuit import pursue
+from proxy.control.renewals import follow_certificate
 from proxy.control.returning import Returns
 from proxy.control.validations import Validations
 from proxy.errors import UsageError
@@ -54,9 +57,6 @@ from proxy.settings.watch import watch
 from proxy.tls import Certificate, Secure, secure_for
 
 log = structlog.get_logger("proxy")
-
-CERTIFICATE_LOOK_S = 1.0
-"""How often the files of the clients' certificate are looked at."""
 
 
 class SystemClock:
@@ -267,7 +267,9 @@ async def _serve(
     port = await _listen("--listen", options.listen, lambda host, port: forwarder.start(host, port, entrance))
     stack.push_async_callback(forwarder.stop, SHUTDOWN_S_MAX)
 
-    metrics.registry.register(MoveCollector(controller, mirror, health, journal.size_bytes, version()))
+    metrics.registry.register(
+        MoveCollector(controller, mirror, health, journal.size_bytes, lambda: journal.room()[0], version())
+    )
     operating = Operating(mirror=mirror, actual=actual, clock=clock, is_on=lambda: mirroring.is_on)
     letters = Letters(mirror=mirror, actual=actual, sender=sender, clock=clock, state_folder=options.state)
     panel = Panel(
@@ -297,14 +299,25 @@ async def _serve(
 
     admin_port = await _listen("--admin", options.admin, start_admin)
 
+    lookout = Lookout(
+        mirror=mirror,
+        clock=clock,
+        room=lambda: Room(*journal.room(), str(options.state)),
+        body_bytes_max=JOURNAL_BODIES_BYTES_MAX,
+        primary=lambda: controller.primary,
+        health=health,
+        is_failing=lambda name: forwarder.pools.named(name).is_failing,
+        certificate=certificate,
+    )
     tasks = [
+        asyncio.create_task(lookout.run()),
         asyncio.create_task(_follow_file(controller, options.config)),
         asyncio.create_task(pursue(controller, actual, clock, options.config.name)),
     ]
     stack.push_async_callback(replayer.stop)
     stack.push_async_callback(controller.switching.stop)
     if certificate is not None:
-        tasks.append(asyncio.create_task(_follow_certificate(certificate, box)))
+        tasks.append(asyncio.create_task(follow_certificate(certificate, box)))
     if is_mirrored:
         replayer.start()
         replayer.look_for_secondary("it has not answered yet")
@@ -333,20 +346,6 @@ async def _serve(
 
 async def _follow_file(controller: Controller, config: Path) -> None:
     await controller.follow(watch(config))
-
-
-async def _follow_certificate(certificate: Certificate, box: SnapshotBox) -> None:
-    """A renewed certificate is shown to the next client, without a restart; one that cannot be used replaces nothing."""
-    while True:
-        await asyncio.sleep(CERTIFICATE_LOOK_S)
-        settings = box.current.tls
-        if settings is None:
-            continue
-        try:
-            if certificate.look(settings):
-                log.info("certificate", file=settings.certificate)
-        except UsageError as error:
-            log.error("certificate_refused", error=error.message, kept="the last good one", next=error.hint)
 
 
 def _secure(snapshot: Snapshot) -> dict[str, Secure]:

@@ -13,7 +13,7 @@ from collections.abc import Iterable
 from typing import TextIO
 
 import structlog
-from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
+from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, disable_created_metrics
 from prometheus_client.metrics_core import (
     CounterMetricFamily,
     GaugeMetricFamily,
@@ -52,9 +52,9 @@ Declared = tuple[str, Kind, str, tuple[str, ...]]
 """Name, kind, help, labels."""
 
 EVENT_METRICS: tuple[Declared, ...] = (
-    ("turnout_upstream_errors_total", Counter, "Exchanges that an upstream failed: connect, timeout, reset, protocol", ("upstream", "kind")),
+    ("turnout_upstream_errors_total", Counter, "Exchanges that an upstream failed: connect, tls, timeout, reset, protocol", ("upstream", "kind")),
     ("turnout_journal_fsync_duration_seconds", Histogram, "One commit of the journal, to disk", ()),
-    ("turnout_shadow_comparisons_total", Counter, "Reads compared on both upstreams, by result", ("result",)),
+    ("turnout_shadow_comparisons_total", Counter, "Reads compared on both upstreams, by result; none in this version (shadow reads are not yet built)", ("result",)),
 )  # fmt: skip
 """Counted where they happen."""
 
@@ -69,9 +69,10 @@ STATE_METRICS: tuple[Declared, ...] = (
     ("turnout_mirror_in_doubt", Gauge, "Entries whose outcome at the primary is not known", ()),
     ("turnout_dead_letters", Gauge, "Keys that repair could not settle: a person must look", ()),
     ("turnout_journal_bytes", Gauge, "Size of the journal on disk", ()),
+    ("turnout_journal_free_bytes", Gauge, "Free on the journal's disk; new writes stop below 8 MiB, or a tenth of a smaller disk", ()),
     ("turnout_switches_total", Counter, "Switches by the upstream that became primary, and how they ended", ("to", "result")),
     ("turnout_switch_held_seconds", Histogram, "How long a switch held writes", ()),
-    ("turnout_rollout_step", Gauge, "Step of the rollout that runs; 0 without one", ()),
+    ("turnout_rollout_step", Gauge, "Step of the rollout that runs; 0 without one, as always in this version (rollouts are not yet built)", ()),
     ("turnout_config_reloads_total", Counter, "Readings of routing.yaml, by result", ("result",)),
     ("turnout_config_last_reload_successful", Gauge, "1 if the last reading of routing.yaml was good", ()),
     ("turnout_config_last_reload_success_timestamp_seconds", Gauge, "When routing.yaml was last read and good", ()),
@@ -164,6 +165,7 @@ class Metrics:
     """One registry with the hot path's metrics and the events; tests and processes make their own."""
 
     def __init__(self) -> None:
+        disable_created_metrics()  # a gauge beside each counter that says when it was made: nobody asked for it
         self.registry = CollectorRegistry()
         self.traffic = Traffic()
         self.registry.register(self.traffic)
@@ -190,6 +192,11 @@ class Metrics:
         metric = self._made[name]
         assert isinstance(metric, Histogram), name
         return metric
+
+
+def is_worth_saying(failures: int) -> bool:
+    """Of what is tried again and again: the first failure, the tenth, and each hundredth."""
+    return failures in (1, 10) or failures % 100 == 0
 
 
 def make_metrics() -> Metrics:

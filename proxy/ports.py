@@ -204,6 +204,14 @@ class MirrorControl(Protocol):
         """Why writes wait now; empty when they do not."""
         ...
 
+    def in_doubt(self) -> tuple[int, float]:
+        """How many writes are in doubt, and since when the oldest is under way (seconds since 1970; 0 where there is none)."""
+        ...
+
+    def body_bytes(self) -> int:
+        """Bodies that the journal keeps for unsettled entries."""
+        ...
+
     def stats(self) -> Mapping[str, object]:
         """What ``/api/dual-write/stats`` shows."""
         ...
@@ -218,8 +226,8 @@ class MirrorControl(Protocol):
         """The unsettled writes of a key, oldest first: what was asked, and what the primary answered. Credentials are left out."""
         ...
 
-    async def retry(self, key: str) -> None:
-        """Try a dead key again: from now on it is a key like any other, also after a restart. RefusedError where it is none."""
+    async def retry(self, *keys: str) -> None:
+        """Try dead keys again: from now on they are keys like any other, also after a restart. RefusedError where one is none."""
         ...
 
     async def mark_gap(self, prefix: str, why: str) -> None:

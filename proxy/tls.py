@@ -6,6 +6,7 @@ good one stays, as with the routing (P8).
 
 from __future__ import annotations
 
+import datetime
 import ssl
 from pathlib import Path
 
@@ -71,15 +72,23 @@ def secure_for(upstream: Upstream, endpoint: Endpoint) -> Secure | None:
 
 
 class Certificate:
-    """What a listener shows to clients. ``entrance`` is for the listener; each handshake gets the newest certificate."""
+    """What a listener shows to clients. ``entrance`` is for the listener; each handshake gets the newest certificate.
+
+    ``ends_wall_s`` is when that one ends (seconds since 1970), None where its file has a form that does not tell.
+    """
 
     def __init__(self, settings: ClientTls) -> None:
         """UsageError where it cannot be used."""
         self._settings = settings
         self._signature = _signature(settings.certificate, settings.key)
         self._newest = client_context(settings)
+        self.ends_wall_s = _end_of(settings.certificate)
         self.entrance = client_context(settings)
         self.entrance.sni_callback = self._on_hello
+
+    @property
+    def file(self) -> str:
+        return self._settings.certificate
 
     def _on_hello(self, connection: ssl.SSLObject, _name: str | None, _entrance: ssl.SSLContext) -> None:
         connection.context = self._newest
@@ -91,7 +100,58 @@ class Certificate:
             return False
         self._settings, self._signature = settings, signature
         self._newest = client_context(settings)
+        self.ends_wall_s = _end_of(settings.certificate)
         return True
+
+
+def _end_of(path: str) -> float | None:
+    try:
+        return ends_wall_s(Path(path).read_text("ascii", "replace"))
+    except (OSError, ValueError, IndexError):
+        return None
+
+
+def ends_wall_s(pem: str) -> float:
+    """When the first certificate of a PEM file ends, in seconds since 1970 (RFC 5280, 4.1.2.5: ``notAfter``).
+
+    The standard library tells it of a peer only, so the one field is read here. ValueError where there is no certificate.
+    """
+    begin = pem.index(_BEGIN)
+    end = pem.index(_END, begin) + len(_END)
+    certificate = _inside(ssl.PEM_cert_to_DER_cert(pem[begin:end]))
+    to_be_signed = _parts(_inside(certificate))
+    if to_be_signed[0][0] == _VERSION:  # left out by version 1
+        to_be_signed = to_be_signed[1:]
+    _serial, _algorithm, _issuer, (_, validity), *_ = to_be_signed
+    _, (tag, not_after) = _parts(validity)
+    text = not_after.decode("ascii")
+    if tag == _UTC_TIME:  # two digits of the year: 50 and above are of the last century
+        text = f"{'19' if text >= '50' else '20'}{text}"
+    moment = datetime.datetime.strptime(text, "%Y%m%d%H%M%SZ")  # noqa: DTZ007 - Z is UTC
+    return moment.replace(tzinfo=datetime.UTC).timestamp()
+
+
+def _parts(der: bytes) -> list[tuple[int, bytes]]:
+    """Tag and content of each value in a row of them (X.690, definite lengths)."""
+    found: list[tuple[int, bytes]] = []
+    at = 0
+    while at < len(der):
+        tag, length, at = der[at], der[at + 1], at + 2
+        if length & 0x80:
+            octets = length & 0x7F
+            length, at = int.from_bytes(der[at : at + octets]), at + octets
+        found.append((tag, der[at : at + length]))
+        at += length
+    return found
+
+
+def _inside(der: bytes) -> bytes:
+    """The content of the first value."""
+    return _parts(der)[0][1]
+
+
+_BEGIN, _END = "-----BEGIN CERTIFICATE-----", "-----END CERTIFICATE-----"
+_VERSION, _UTC_TIME = 0xA0, 0x17
 
 
 def _signature(*paths: str) -> Signature:

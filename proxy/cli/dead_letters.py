@@ -18,6 +18,10 @@ Key = Annotated[
 ]
 
 
+SHOWN = 5
+"""Keys that are named when all of them are tried again."""
+
+
 def register(app: typer.Typer) -> None:
     """Add the verb and its parts."""
     group = typer.Typer(help="Keys that wait for a person.", no_args_is_help=True)
@@ -28,13 +32,18 @@ def register(app: typer.Typer) -> None:
     app.add_typer(group, name="dead-letters")
 
 
-def list_(as_json: AsJson = False) -> None:
-    """List the dead letters, with why and what to do.
+def list_(
+    count: Annotated[
+        int, typer.Option("--count", "-n", min=1, max=100_000, help="How many, oldest first.")
+    ] = 1000,
+    as_json: AsJson = False,
+) -> None:
+    """List the dead letters, oldest first, with why and what to do.
 
     Example: turnout dead-letters list
     """
     with errors_told(as_json):
-        answer = admin_client.from_environment().get("/api/v1/dead-letters")
+        answer = admin_client.from_environment().get(f"/api/v1/dead-letters?count={count}")
         if as_json:
             say_json(fields.items(answer, "dead_letters"))
             return
@@ -46,6 +55,9 @@ def list_(as_json: AsJson = False) -> None:
                 f"{fields.text(letter, 'key')}  since {fields.text(letter, 'since')}  {fields.text(letter, 'cause')}: {fields.text(letter, 'detail')}"
             )
             say(f"  {fields.text(letter, 'next')}")
+        more = int(fields.number(answer, "total")) - len(letters)
+        if more > 0:
+            say(f"and {more} more: turnout dead-letters list --count {len(letters) + more}")
 
 
 def show(key: Key, as_json: AsJson = False) -> None:
@@ -105,7 +117,8 @@ def retry(
         if as_json:
             say_json(answer)
         elif keys := fields.words(answer, "retrying"):
-            say(f"{', '.join(keys)}: being tried again; look at `turnout mirror status`")
+            more = f" and {len(keys) - SHOWN} more" if len(keys) > SHOWN else ""
+            say(f"{', '.join(keys[:SHOWN])}{more}: being tried again; look at `turnout mirror status`")
         else:
             say("no dead letters")
 

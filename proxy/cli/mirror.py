@@ -167,8 +167,11 @@ def told(mirror: dict[str, object]) -> list[tuple[str, str]]:
         lines.append(("unproven", f"{', '.join(unproven)}: run `turnout validate`"))
     lines += [
         ("dead letter", f"{fields.text(letter, 'key')}: {fields.text(letter, 'detail')}")
-        for letter in fields.mappings(mirror, "dead")
+        for letter in fields.mappings(mirror, "letters")
     ]
+    more = int(fields.number(mirror, "dead_letters")) - len(fields.mappings(mirror, "letters"))
+    if more > 0:
+        lines.append(("", f"and {more} more: turnout dead-letters list"))
     return lines
 
 

@@ -7,9 +7,12 @@ import sqlite3
 from collections.abc import Callable, Iterable
 
 import msgspec
+import structlog
 
 from proxy.journal.store import GapMark, HistoryLine, JournalMeta, JournalStore, Override, Pause, Returning
 from proxy.ports import Clock
+
+log = structlog.get_logger("control")
 
 HISTORY_LINES_MAX = 1000
 
@@ -36,6 +39,7 @@ class Actual:
             _gap(db, "", wall_s, "first start")
 
         await self._journal.transact(work)
+        _told("", "first start")
         self.meta.primary = self.meta.first_primary = primary
         self.meta.epoch = self.meta.burned = 1
         self.meta.since_wall_s = wall_s
@@ -135,6 +139,7 @@ class Actual:
             _gap(db, "", wall_s, "adopted from another journal")
 
         await self._journal.transact(work)
+        _told("", "adopted from another journal")
         self.meta.primary, self.meta.epoch, self.meta.burned, self.meta.validated_wall_s = (
             primary,
             epoch,
@@ -158,6 +163,7 @@ class Actual:
         if not any(mark.prefix == "" for mark in marks):
             wall_s = self._clock.wall()
             await self._journal.transact(lambda db: _gap(db, "", wall_s, "the mirror was off"))
+            _told("", "the mirror was off")
 
     async def remember(self, actor: str, verb: str, detail: str, reason: str = "") -> None:
         line = self.line(actor, verb, detail, reason)
@@ -192,6 +198,10 @@ def _set_overrides(db: sqlite3.Connection, overrides: Iterable[Override]) -> Non
 def _gap(db: sqlite3.Connection, prefix: str, wall_s: float, why: str) -> int:
     cursor = db.execute("insert into gaps (prefix, since, why) values (?, ?, ?)", (prefix, wall_s, why))
     return cursor.lastrowid or 0
+
+
+def _told(prefix: str, why: str) -> None:
+    log.warning("gap", prefix=prefix or "/", why=why, next="turnout validate")
 
 
 def _line(db: sqlite3.Connection, line: HistoryLine) -> None:

@@ -7,9 +7,12 @@ from urllib.parse import unquote
 
 from aiohttp import web
 
-from proxy.control.bodies import actor_of, answer, fields_of, reason, seconds, text
+from proxy.control.bodies import actor_of, answer, fields_of, integer, reason, seconds, text
 from proxy.control.panel import Panel
 from proxy.errors import UsageError
+
+LISTED, LISTED_MAX = 1_000, 100_000
+"""Dead letters in one answer, unless it is said and at most."""
 
 
 def add_routes(app: web.Application, panel: Panel) -> None:
@@ -75,8 +78,10 @@ class MirrorAdmin:
         )
         return answer({"unproven": prefix or "/", "next": "turnout validate"})
 
-    async def dead_letters(self, _: web.Request) -> web.Response:
-        return answer({"dead_letters": self._panel.letters.all()})
+    async def dead_letters(self, request: web.Request) -> web.Response:
+        count = integer(request.query.get("count", str(LISTED)), 1, LISTED_MAX)
+        letters = self._panel.letters
+        return answer({"dead_letters": letters.first(count), "total": letters.total})
 
     async def show(self, request: web.Request) -> web.Response:
         key = request.query.get("key", "")

@@ -34,12 +34,14 @@ class MoveCollector(Collector):
         mirror: MirrorControl,
         health: HealthChecks,
         journal_bytes: Callable[[], int],
+        free_bytes: Callable[[], int],
         version: str,
     ) -> None:
         self._controller = controller
         self._mirror = mirror
         self._health = health
         self._journal_bytes = journal_bytes
+        self._free_bytes = free_bytes
         self._version = version
 
     def describe(self) -> list[Metric]:
@@ -90,6 +92,7 @@ class MoveCollector(Collector):
             "turnout_mirror_in_doubt": {(): counted("in_doubt")},
             "turnout_dead_letters": {(): counted("dead_letters")},
             "turnout_journal_bytes": {(): float(self._journal_bytes())},
+            "turnout_journal_free_bytes": {(): float(self._free_bytes())},
             "turnout_switches_total": {key: float(count) for key, count in controller.switches.items()},
             "turnout_switch_held_seconds": controller.held_s,
             "turnout_rollout_step": {(): 0.0},

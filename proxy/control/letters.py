@@ -38,8 +38,13 @@ class Letters:
         self._clock = clock
         self._folder = state_folder / FOLDER
 
-    def all(self) -> list[dict[str, object]]:
-        return [_letter(letter) for letter in self._mirror.dead_letters()]
+    def first(self, count: int) -> list[dict[str, object]]:
+        """The oldest ones."""
+        return [_letter(letter) for letter in self._mirror.dead_letters()[:count]]
+
+    @property
+    def total(self) -> int:
+        return len(self._mirror.dead_keys())
 
     async def show(self, key: str, upstreams: tuple[str, str]) -> dict[str, object]:
         """Everything about one: the requests that wait, the refusal, and the record as each upstream has it now."""
@@ -61,10 +66,9 @@ class Letters:
         await self._actual.remember(actor, "dead-letter retry", key)
 
     async def retry_all(self, *, actor: str) -> list[str]:
-        keys = [letter.key for letter in self._mirror.dead_letters()]
-        for key in keys:
-            await self._mirror.retry(key)
+        keys = list(self._mirror.dead_keys())
         if keys:
+            await self._mirror.retry(*keys)
             await self._actual.remember(actor, "dead-letter retry", f"all: {', '.join(keys)[:500]}")
         return keys
 

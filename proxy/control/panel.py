@@ -23,6 +23,9 @@ from proxy.ports import MirrorControl, Sender
 from proxy.routing.explain import explain
 from proxy.routing.head import SimpleHead
 
+LETTERS_SHOWN = 20
+"""Dead letters that are shown among the mirror's figures; the list has them all."""
+
 Shares = Callable[[], Mapping[str, int]]
 """Requests answered so far, by upstream."""
 
@@ -178,7 +181,7 @@ class Panel:
                 {"prefix": prefix or "/", "since": time_text(since_s), "why": why}
                 for prefix, since_s, why in self._mirror.gaps()
             ],
-            "dead": self.letters.all(),
+            "letters": self.letters.first(LETTERS_SHOWN),
         }
 
     def stats(self) -> dict[str, object]:

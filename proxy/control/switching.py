@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import itertools
 from collections.abc import AsyncGenerator, Callable, Coroutine, Iterable, Sequence
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
@@ -16,6 +17,7 @@ from proxy.errors import RefusedError, TurnoutError
 from proxy.failpoints import hit
 from proxy.journal.store import HistoryLine, Override
 from proxy.kinds import Kinds
+from proxy.observe import is_worth_saying
 from proxy.ports import Clock, Lost, MirrorControl, Sender
 
 log = structlog.get_logger("control")
@@ -27,6 +29,10 @@ FENCE_SHARE = 0.8
 """The part of ``hold_timeout`` that draining at the fence may use; the rest is for the announcements."""
 
 RETRY_S = 0.2
+
+RENEW_S = 5.0
+"""How long a passage itself waits for the primary to take the next epoch; then that goes on beside, and an
+operator may leave a primary that is dead behind."""
 
 
 @dataclass(slots=True)
@@ -105,9 +111,9 @@ class Switching:
         self.open_again()
 
     def open_again(self) -> None:
-        """Begin it anew."""
-        if self._open is not None:
-            self._opening = asyncio.get_running_loop().create_task(self._open())
+        """Begin it anew; also where the mirror came on later, and no start opened anything."""
+        opening = self._open or self._until_renewed
+        self._opening = asyncio.get_running_loop().create_task(opening())
 
     async def stop(self) -> None:
         """End what runs beside."""
@@ -240,19 +246,40 @@ class Switching:
         return True
 
     async def _renew(self, _: Passage) -> bool:
-        """An upstream may know the burned epoch: the next one, with the primary that the journal names, durable there before writes go on."""
-        while True:
+        """An upstream may know the burned epoch: the next one, with the primary that the journal names, durable there before writes go on.
+
+        Not for ever: nobody else could take an epoch meanwhile, and the primary may be dead.
+        """
+        try:
+            await asyncio.wait_for(self.renew(), RENEW_S)
+        except (TurnoutError, TimeoutError) as error:
+            log.error(
+                "renew_failed",
+                error=str(error),
+                failures=1,
+                next="writes stay held until the primary takes the next epoch",
+            )
+            self.is_open = False
+            self.open_again()
+        return True
+
+    async def _until_renewed(self) -> None:
+        for failures in itertools.count(2):
             try:
                 await self.renew()
             except TurnoutError as error:
-                log.error(
-                    "renew_failed",
-                    error=str(error),
-                    next="writes stay held until the primary takes the next epoch",
-                )
+                if is_worth_saying(failures):
+                    log.error(
+                        "renew_failed",
+                        error=str(error),
+                        failures=failures,
+                        next="writes stay held until the primary takes the next epoch",
+                    )
                 await asyncio.sleep(RETRY_S * 5)
             else:
-                return True
+                self.is_open = True
+                self._mirror.release()
+                return
 
     async def renew(self) -> None:
         """Until the journal's primary has taken an epoch above every burned one. Writes stay fenced meanwhile."""
@@ -265,7 +292,7 @@ class Switching:
         self._mirror.set_roles(meta.primary, self._secondary(), epoch, is_secondary_told=False)
 
     async def _until_announced(self, upstream: str, epoch: int) -> None:
-        while True:
+        for failures in itertools.count(1):
             try:
                 if await epochs.look(self._sender, upstream, self._kinds) is None:
                     return
@@ -280,7 +307,14 @@ class Switching:
             except epochs.ForeignJournalError:
                 raise
             except TurnoutError as error:
-                log.warning("announce_failed", upstream=upstream, epoch=epoch, error=str(error))
+                if is_worth_saying(failures):
+                    log.warning(
+                        "announce_failed",
+                        upstream=upstream,
+                        epoch=epoch,
+                        failures=failures,
+                        error=str(error),
+                    )
                 await asyncio.sleep(RETRY_S)
             else:
                 return

@@ -138,8 +138,23 @@ class Validations:
             log.exception("validation_failed")
             run.state, run.error = "failed", repr(error)
         run.ended_wall_s = self._clock.wall()
-        log.info("validation", id=run.id, state=run.state, error=run.error, gaps_cleared=run.gaps_cleared)
+        self._say(run)
         await self._actual.remember(actor, "validate", run.state, run.error)
+
+    def _say(self, run: Run) -> None:
+        if run.state == "equal":
+            log.info("validation", id=run.id, state=run.state, gaps_cleared=run.gaps_cleared)
+        elif run.state == "different":
+            log.error(
+                "validation_differs",
+                id=run.id,
+                compared=run.report.get("compared"),
+                different=run.report.get("different"),
+                not_looked_at=run.report.get("not_looked_at"),
+                next="turnout validate --verbose",
+            )
+        else:
+            log.warning("validation_ended", id=run.id, error=run.error, next="turnout validate")
 
     async def _compare(self, run: Run, validator: Validator) -> None:
         meta = self._actual.meta

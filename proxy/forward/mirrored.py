@@ -110,6 +110,10 @@ class MirroredWrite(Exchange):
     def begin(self) -> None:
         """In the same step of the loop as the fence check and the decision."""
         self._keep(self.pending)
+        if self.decision.upstream != self.snapshot.primary:
+            self.reason = (
+                Reason.PRIMARY
+            )  # until the secondary has answered: what the primary refuses or fails is not the canary's
         route = self.decision.route
         write = WriteHead(
             self.method,
@@ -199,8 +203,6 @@ class MirroredWrite(Exchange):
             self._mirror.rejected(self.seq)
         else:
             self._mirror.doubtful(self.seq)
-        if self.decision.upstream != self.snapshot.primary:
-            self.reason = Reason.PRIMARY
         super().on_response(head, pieces, is_done, trailers)
 
     def on_pieces(self, pieces: list[bytes], is_done: bool, trailers: bytes) -> None:
@@ -260,6 +262,7 @@ class MirroredWrite(Exchange):
             return
         self.forwarder.moved(self.upstream_name, self.snapshot.secondary)
         self.upstream_name = self.snapshot.secondary
+        self.reason = self.decision.reason
         self.status = answer.status
         self._has_answered = True
         has_date = any(name.lower() == "date" for name, _ in answer.headers)

@@ -142,6 +142,11 @@ class UpstreamPool:
         turned = endpoints[self._turn :] + endpoints[: self._turn]
         return sorted(turned, key=lambda one: not one.is_available)
 
+    @property
+    def is_failing(self) -> bool:
+        """Nothing has been heard of any endpoint since it failed, by a check or by a request."""
+        return all(not one.is_up or one.back_off_s > 0 for one in self.endpoints)
+
     def take(self) -> UpstreamConnection | None:
         """An idle connection of the endpoint whose turn it is; None: dial."""
         endpoints = self.endpoints

@@ -50,6 +50,7 @@ from proxy.journal.rows import (
     outcome_values,
 )
 from proxy.journal.space import disk_bytes, file_bytes, free_bytes
+from proxy.journal.works import attempt
 from proxy.limits import JOURNAL_BATCH_MAX, JOURNAL_RESERVE_BYTES
 from proxy.ports import Done
 
@@ -231,6 +232,10 @@ class SqliteJournal:
     def size_bytes(self) -> int:
         return sum(file_bytes(path) for path in (self._path, self._wal))
 
+    def room(self) -> tuple[int, int, int]:
+        """Bytes free on its disk, those below which no new intent is taken, and all that the disk has."""
+        return free_bytes(self._folder), self._reserve_bytes, disk_bytes(self._folder)
+
     async def close(self) -> None:
         self._hand_over()
         self._queue.put(None)
@@ -334,7 +339,7 @@ class SqliteJournal:
             db.execute("begin immediate")
             self._fresh.move(db)
             before = db.total_changes
-            result, error = _attempt(db, work)
+            result, error = attempt(db, work)
             has_changed = db.total_changes != before
         except sqlite3.Error:
             return False
@@ -429,7 +434,7 @@ class SqliteJournal:
             batch.callbacks.extend((done, None) for done in batch.dones)
             return
         results: list[tuple[Done, TurnoutError | None]] = []
-        began = time.perf_counter()
+        began, changed = time.perf_counter(), db.total_changes
         db.execute("begin immediate")
         if has_fresh:
             known.move(db, is_lean=is_lean)
@@ -443,14 +448,14 @@ class SqliteJournal:
             last = {row[0]: row for row, _ in batch.outcomes}
             execute_rows(db, UPDATE_OUTCOMES, [outcome_values(row, is_lean=is_lean) for row in last.values()])
         for work, finish in batch.works:
-            results.append((_bind(finish, *_attempt(db, work)), None))
+            results.append((_bind(finish, *attempt(db, work)), None))
         if seqs:
             execute_rows(db, DELETE_ENTRIES, [(seq,) for seq in seqs])
         if totals or has_fresh:
             db.execute("update meta set value=? where name='totals'", (json.dumps(self._with(totals)),))
         db.execute("commit")
         known.moved()
-        self._written(batch, began, results)
+        self._written(batch, began, results, is_synced=db.total_changes != changed)
 
     def _reserve_seqs(self, top: int) -> None:
         self._db.execute("update meta set value=? where name='seq_ceiling'", (str(top + SEQ_BLOCK),))
@@ -461,10 +466,16 @@ class SqliteJournal:
         return {name: known.get(name, 0) + totals.get(name, 0) for name in {**known, **totals}}
 
     def _written(
-        self, batch: _Batch, began: float, results: Sequence[tuple[Done, TurnoutError | None]] = ()
+        self,
+        batch: _Batch,
+        began: float,
+        results: Sequence[tuple[Done, TurnoutError | None]] = (),
+        *,
+        is_synced: bool = True,
     ) -> None:
         """It is on disk: note that, and let it be told."""
-        self.fsync_observe(time.perf_counter() - began)
+        if is_synced:  # one that only read syncs nothing
+            self.fsync_observe(time.perf_counter() - began)
         if not self._has_said_log and has_frames(self._wal):  # a transaction that only read leaves no log
             self._say_log(is_there=True)
         if batch.intents and batch.intents[-1][0][0] > self._seq_ceiling:
@@ -579,23 +590,6 @@ def _add(lazy: _Lazy, batch: _Batch) -> None:
     batch.dones += lazy.dones
     for name, count in lazy.totals.items():
         batch.totals[name] = batch.totals.get(name, 0) + count
-
-
-def _attempt(
-    db: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]
-) -> tuple[Any, Exception | None]:
-    """A work that refuses (raises) is undone alone; the batch around it stands."""
-    db.execute("savepoint work")
-    try:
-        result = work(db)
-    except sqlite3.Error:
-        raise
-    except Exception as error:  # noqa: BLE001 - it is the caller's, who gets it back
-        db.execute("rollback to work")
-        db.execute("release work")
-        return None, error
-    db.execute("release work")
-    return result, None
 
 
 def _bind(finish: Callable[[Any, Exception | None], None], result: Any, error: Exception | None) -> Done:

@@ -234,8 +234,11 @@ class Gate:
         self._state.settled(seq)
 
     def _accepted_without_key(self, entry: Entry, durable: Done) -> None:
-        """The primary took a POST and named nothing: what it changed is not known, so its prefix is unproven from now on."""
-        log.warning("write_without_key", method=entry.method, prefix=entry.prefix, seq=entry.seq)
+        """The primary took a POST and named nothing: what it changed is not known, so its prefix is unproven from now on.
+
+        One mark says as much as one for each such write. That it stands already is asked after the primary's answer, so that a validation
+        which may clear it has not begun, or looks at what the write has changed.
+        """
 
         def marked(error: TurnoutError | None) -> None:
             if error is None:
@@ -244,6 +247,10 @@ class Gate:
                 self._lanes.doubtful(entry.seq, self._clock.now())
             durable(error)
 
+        if self._state.gaps.has(entry.prefix):
+            marked(None)
+            return
+        log.warning("write_without_key", method=entry.method, prefix=entry.prefix, seq=entry.seq)
         self._mark_gap(entry.prefix, "a POST whose answer named no key", marked)
 
     def _keep_bounded(self, entry: Entry) -> None:

@@ -75,6 +75,13 @@ class MirrorHandle:
     def fence_reason(self) -> str:
         return self.gate.fence_reason if self.gate.is_fenced else ""
 
+    def in_doubt(self) -> tuple[int, float]:
+        lanes = self.state.lanes
+        return lanes.in_doubt(), lanes.oldest_in_doubt_s() or 0.0
+
+    def body_bytes(self) -> int:
+        return self.state.lanes.body_bytes
+
     def dead_letters(self) -> list[DeadLetter]:
         return list(self.state.dead.values())
 
@@ -106,12 +113,19 @@ class MirrorHandle:
         """The gaps from before are cleared in memory, as they are in the journal."""
         return len(self.state.gaps.clear_upto(last_id))
 
-    async def retry(self, key: str) -> None:
-        """A person says: try the dead key again. Refused once more, it is buried once more."""
-        self._demand_dead(key)
-        await self._journal.transact(lambda db: _delete_dead(db, key))
-        self.state.dead.pop(key, None)
-        self.state.lanes.revive(key)
+    async def retry(self, *keys: str) -> None:
+        """A person says: try the dead keys again. Refused once more, one is buried once more."""
+        for key in keys:
+            self._demand_dead(key)
+
+        def forget(db: sqlite3.Connection) -> None:
+            for key in keys:
+                _delete_dead(db, key)
+
+        await self._journal.transact(forget)
+        for key in keys:
+            self.state.dead.pop(key, None)
+            self.state.lanes.revive(key)
         self.replayer.wake()
 
     async def drop(self, key: str, reason: str) -> None:
@@ -197,6 +211,7 @@ class MirrorHandle:
             "body_bytes": lanes.body_bytes,
             "accepted_per_second": round(accepted_per_s, 1),
             "settled_per_second": round(settled_per_s, 1),
+            "keys_at_once": lanes.lanes_at_once_max,
             "expected_end_s": None if end_s is None else round(end_s, 1),
         }
 

@@ -23,9 +23,7 @@ from collections import deque
 from collections.abc import Iterable, Iterator
 
 from proxy.journal.entry import BASE_UNKNOWN, Entry, EntryEvent, EntryState, after
-from proxy.limits import (
-    MIRROR_LANES_AT_ONCE_MAX,
-)
+from proxy.limits import MIRROR_LANES_AT_ONCE_MAX
 from proxy.mirror.lane import (
     Command,
     Gap,
@@ -271,12 +269,13 @@ class Lanes:
                 sweep.todo[key] = None
         return self._feed(sweep)
 
-    def list_failed(self, seq: int, now_s: float) -> None:
-        """An upstream did not answer: again, later."""
+    def list_failed(self, seq: int, now_s: float) -> int:
+        """An upstream did not answer: again, later. How often it has failed by now."""
         sweep = self.sweeps.running[seq]
         sweep.is_listing = False
         sweep.failures += 1
         sweep.not_before_s = now_s + backoff_s(sweep.failures)
+        return sweep.failures
 
     def needs_gap(self, seq: int) -> None:
         """What lies under its marks cannot be listed (unlistable-gap), or the mark could not be written yet."""
@@ -403,6 +402,11 @@ class Lanes:
 
     def in_doubt(self) -> int:
         return len(self._doubts) + len(self._voiding)
+
+    def oldest_in_doubt_s(self) -> float | None:
+        """Wall time at which the oldest of them was begun."""
+        oldest = min((*self._doubts, *self._voiding), default=None)
+        return None if oldest is None else self.entries[oldest].born_wall_s
 
     def lowest_open(self) -> int | None:
         """The lowest seq whose outcome or end is not durable: what ``Turnout-Request: …; open=`` says (asked-until-durable)."""

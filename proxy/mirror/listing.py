@@ -22,7 +22,7 @@ from proxy.limits import (
 from proxy.mirror.state import MirrorState
 from proxy.model import Reply
 from proxy.ports import Sender
-from proxy.protocol import path_of
+from proxy.protocol import parse_stale, path_of
 from proxy.routing.paths import covers
 
 BUCKETS_A_REQUEST = 256
@@ -30,6 +30,9 @@ API = "/api"
 """Where the keys of a versioned upstream lie (protocol V1)."""
 
 Shape = TypeVar("Shape")
+
+Keys = dict[str, None]
+"""In the order in which they were found: the same two lists are repaired in the same order."""
 
 
 class Catalog(msgspec.Struct, frozen=True):
@@ -60,6 +63,10 @@ class Row(msgspec.Struct, frozen=True):
 _ROWS = msgspec.json.Decoder(list[Row])
 
 
+class SecondaryStaleError(UpstreamError):
+    """The secondary does not know the present epoch: asking again does not help, telling it does."""
+
+
 class UnlistableError(Exception):
     """What lies under the prefix cannot be told by listing it (unlistable-gap)."""
 
@@ -71,9 +78,9 @@ class Listing:
         self._state = state
         self._sender = sender
 
-    async def keys(self, prefixes: tuple[str, ...]) -> set[str]:
+    async def keys(self, prefixes: tuple[str, ...]) -> Keys:
         """Every key under the prefixes that may differ. UnlistableError where one of them cannot be listed at all."""
-        found: set[str] = set()
+        found: Keys = {}
         for prefix in prefixes:
             found |= await (self._differing(prefix) if self._state.is_exact else self._listed(prefix))
             if len(found) > MIRROR_LISTING_KEYS_MAX:
@@ -82,7 +89,7 @@ class Listing:
 
     # -- two versioned upstreams -------------------------------------------------------------------
 
-    async def _differing(self, prefix: str) -> set[str]:
+    async def _differing(self, prefix: str) -> Keys:
         roles = self._state.roles
         pair = (roles.primary, roles.secondary)
         catalogs = [await self._catalog(name) for name in pair]
@@ -102,7 +109,7 @@ class Listing:
             while some := list(islice(differing, BUCKETS_A_REQUEST)):
                 ours, theirs = [await self._ids(one, name, some) for one in pair]
                 keys |= {
-                    f"{API}/{name}/{one}" for one in {*ours, *theirs} if ours.get(one) != theirs.get(one)
+                    f"{API}/{name}/{one}": None for one in ours | theirs if ours.get(one) != theirs.get(one)
                 }
         return keys
 
@@ -125,9 +132,9 @@ class Listing:
 
     # -- at least one plain upstream ---------------------------------------------------------------
 
-    async def _listed(self, prefix: str) -> set[str]:
+    async def _listed(self, prefix: str) -> Keys:
         roles, kinds = self._state.roles, self._state.kinds
-        found: set[str] = set()
+        found: Keys = {}
         is_listable = False
         for upstream in (roles.primary, roles.secondary):
             if kinds.is_versioned(upstream):
@@ -135,20 +142,20 @@ class Listing:
             else:
                 keys = await self._rows(upstream, prefix)
                 is_listable = is_listable or keys is not None
-            found |= keys or set()
+            found |= keys or {}
         if not is_listable:
             raise UnlistableError(f"GET {prefix or '/'} is no list of records with ids")
         return found
 
-    async def _all_of(self, upstream: str, prefix: str) -> set[str]:
+    async def _all_of(self, upstream: str, prefix: str) -> Keys:
         whole, keys = scopes(prefix, [await self._catalog(upstream)])
         for name in whole:
-            keys |= {f"{API}/{name}/{one}" for one in await self._ids(upstream, name, [])}
+            keys |= {f"{API}/{name}/{one}": None for one in await self._ids(upstream, name, [])}
         return keys
 
-    async def _rows(self, upstream: str, prefix: str) -> set[str] | None:
+    async def _rows(self, upstream: str, prefix: str) -> Keys | None:
         """The keys of a JSON list of objects with ids, page by page where `Link` names the next; None where it is none."""
-        found: set[str] = set()
+        found: Keys = {}
         target = path_of(prefix) or "/"
         for _ in range(MIRROR_LISTING_PAGES_MAX):
             reply = await self._get(upstream, target)
@@ -159,7 +166,7 @@ class Listing:
             rows = rows_of(reply.body)
             if rows is None:
                 return None
-            found |= {f"{prefix}/{one}" for one in rows if "/" not in one}
+            found |= {f"{prefix}/{one}": None for one in rows if "/" not in one}
             following = next_page(target, reply.header("link"))
             if following is None:
                 return found
@@ -170,22 +177,25 @@ class Listing:
         headers = [(name, value) for name, value in self._state.settings.credentials if value]
         if self._state.kinds.is_versioned(upstream):
             headers.append(self._state.roles.epoch_header)
-        return await self._sender.send(upstream, "GET", target, headers, timeout_s=MIRROR_LISTING_TIMEOUT_S)
+        reply = await self._sender.send(upstream, "GET", target, headers, timeout_s=MIRROR_LISTING_TIMEOUT_S)
+        if upstream == self._state.roles.secondary and reply.status == 409 and parse_stale(reply.body):
+            raise SecondaryStaleError(f"{upstream} is in another epoch")
+        return reply
 
 
-def scopes(prefix: str, catalogs: list[Catalog]) -> tuple[list[str], set[str]]:
+def scopes(prefix: str, catalogs: list[Catalog]) -> tuple[list[str], Keys]:
     """Collections that lie under the prefix whole, and single keys. UnlistableError where no key of a versioned upstream can."""
     if not covers(prefix, API) and not covers(API, prefix):
         raise UnlistableError(f"{prefix} lies outside {API}, where the records are")
     whole: dict[str, None] = {}
-    keys: set[str] = set()
+    keys: Keys = {}
     for catalog in catalogs:
         for name in catalog.collections:
             if covers(prefix, f"{API}/{name}"):
                 whole[name] = None
             elif covers(f"{API}/{name}", prefix):
-                keys.add("/".join(prefix.split("/")[:4]))
-        keys |= {f"{API}/{name}" for name in catalog.singletons if _meet(prefix, f"{API}/{name}")}
+                keys["/".join(prefix.split("/")[:4])] = None
+        keys |= {f"{API}/{name}": None for name in catalog.singletons if _meet(prefix, f"{API}/{name}")}
     return list(whole), keys
 
 

@@ -30,6 +30,7 @@ from proxy.protocol import MIRROR, VERSION, ReadVersion, path_of, repair_version
 from proxy.routing.place import key_of_answer
 
 GONE = (404, 410)
+CONFLICT = 409
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,11 +98,15 @@ class PlainRepair:
         if _body(before.primary) != _body(after.primary):
             self._same.pop(key, None)
             return Came(Verdict.AGAIN, f"{key} changed meanwhile")
+        return self._counted(key, f"{secondary} took {key} and shows it differently", _difference(after))
+
+    def _counted(self, key: str, detail: str, more: str = "") -> Came:
+        """Once more; but for the third time in a row it will not become equal by itself (same-difference)."""
         count = self._same[key] = self._same.get(key, 0) + 1
         if count < MIRROR_SAME_DIFFERENCE_MAX:
-            return Came(Verdict.AGAIN, f"{secondary} took {key} and shows it differently")
-        del self._same[key]  # same-difference: it will not become equal by itself
-        return Came(Verdict.DEAD, f"{secondary} took {key} and shows it differently: {_difference(after)}")
+            return Came(Verdict.AGAIN, detail)
+        del self._same[key]
+        return Came(Verdict.DEAD, f"{detail}: {more}" if more else detail)
 
     # -- looking -------------------------------------------------------------------------------------
 
@@ -166,6 +171,9 @@ class PlainRepair:
                 Verdict.DEAD,
                 f"{secondary} gives records ids of its own: asked for {key} it made {made}, which was deleted again",
             )
+        if reply.status == CONFLICT:
+            # It was not there a moment ago: an earlier try, of which nothing was heard, has arrived. Look again.
+            return self._counted(key, f"{secondary} has no {key}, and answers 409 to a POST that makes it")
         return self._judged(reply, "POST", key)
 
     def _judged(self, reply: Reply, what: str, key: str | None = None) -> Came:

@@ -27,6 +27,7 @@ from proxy.mirror.settle import Verdict
 from proxy.mirror.state import MirrorState
 from proxy.mirror.unkeyed import Unkeyed
 from proxy.model import Reply
+from proxy.observe import is_worth_saying
 from proxy.ports import Answered, Clock, ReplaySender
 from proxy.protocol import (
     MIRROR,
@@ -58,7 +59,7 @@ class Replayer:
         self._sender = sender
         self._clock = clock
         self._loop = asyncio.get_running_loop()
-        self._unkeyed = Unkeyed(state, journal, sender, clock)
+        self._unkeyed = Unkeyed(state, journal, sender, clock, self._away)
         self._plain = PlainRepair(state, sender, clock)
         self.gate: Gate | None = None
         self.ensure_announced: EnsureAnnounced = _always
@@ -166,7 +167,7 @@ class Replayer:
 
     def _fault(self, command: Command, error: Exception) -> None:
         """A fault of ours must not strand the key: say so, and settle it by repair."""
-        log.error("mirror_command_failed", command=repr(command), exc_info=error)
+        log.exception("mirror_command_failed", command=repr(command), exc_info=error)  # noqa: LOG004 - its handlers call this
         self._failed(command)
         self.wake()
 
@@ -213,7 +214,7 @@ class Replayer:
             answer, trouble = None, str(error)
         if answer is None:
             failures = self._void_again(seq)
-            if failures in (1, 10) or failures % 100 == 0:
+            if is_worth_saying(failures):
                 log.warning("void_failed", seq=seq, failures=failures, error=trouble)
             return
         hit("void-answered")
@@ -270,7 +271,8 @@ class Replayer:
         seq = entry.seq
         if answer is None and entry.key is not None and self._lanes.is_plain:
             self._lanes.doubtful_at(entry.key, self._clock.now())
-        is_settled = answer is not None and (self._state.is_numbered or not settle.may_be_repeated(entry))
+        # Where numbers guard nothing, what may be an old answer said again is looked at (repeat-repairs).
+        is_settled = answer is not None and (self._state.is_exact or not settle.may_be_repeated(entry))
         settled = self._lanes.replayed(seq, is_equal=is_settled)
         if self.gate is not None:
             self.gate.replayed(seq, answer)
@@ -470,12 +472,13 @@ class Replayer:
             if self._away_failures:
                 await asyncio.sleep(backoff_s(self._away_failures) * (0.5 + random.random() / 2))  # noqa: S311 - jitter
             self._away_failures += 1
+            roles = self._state.roles
             try:
-                is_there = await self.ensure_announced(self._state.roles.secondary)
+                is_there = await self.ensure_announced(roles.secondary)
             except TurnoutError as error:
                 is_there = False
                 self._state.secondary_trouble = str(error)
-            if is_there:
+            if is_there and self._state.roles == roles:  # else what it was told is out of date by now
                 self.secondary_is_back()
                 return
 

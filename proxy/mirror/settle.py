@@ -2,8 +2,8 @@
 
 Rules, by name: **replay-verbatim** (the client's bytes, with the carried fields spliced in),
 **replay-undecided** (preconditions were decided at the primary and are not sent), **equal** (same status class, same
-body but for ignored fields), **equal-value** (the same, as JSON values, where an upstream is plain), **repeat-repairs** (an
-answer that the primary had kept is never replayed), **judge** (what an answer of the secondary says about the key, or about it).
+body but for ignored fields), **equal-value** (the same, as JSON values, where an upstream is plain), **repeat-repairs** (an answer that a
+primary may have kept from before settles nothing by itself), **judge** (what an answer of the secondary says about the key, or about the secondary).
 """
 
 from __future__ import annotations
@@ -109,7 +109,7 @@ def is_replayable(
 
 
 def may_be_repeated(entry: Entry) -> bool:
-    """Whether a plain primary's answer may be one that it had kept for an Idempotency-Key (repeat-repairs)."""
+    """Whether the primary's answer may be one that it had kept for an Idempotency-Key (repeat-repairs)."""
     return entry.key is not None and header(entry.headers, "idempotency-key") is not None
 
 

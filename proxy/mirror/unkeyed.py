@@ -15,10 +15,11 @@ from proxy.errors import TurnoutError, UpstreamError
 from proxy.failpoints import hit
 from proxy.journal.entry import Entry, EntryEvent, EntryState
 from proxy.journal.store import GapMark, JournalStore
-from proxy.mirror.listing import Listing, UnlistableError
+from proxy.mirror.listing import Listing, SecondaryStaleError, UnlistableError
 from proxy.mirror.state import MirrorState
 from proxy.mirror.sweeps import scope_of
 from proxy.model import Place, Reply
+from proxy.observe import is_worth_saying
 from proxy.ports import Clock, Sender
 from proxy.protocol import path_of
 from proxy.routing.place import key_of_answer
@@ -32,7 +33,16 @@ MarkGap = Callable[[str, str], Awaitable[GapMark]]
 class Unkeyed:
     """One process's. Each method ends with one event for the lanes; what is settled by it goes back to the caller."""
 
-    def __init__(self, state: MirrorState, journal: JournalStore, sender: Sender, clock: Clock) -> None:
+    def __init__(
+        self,
+        state: MirrorState,
+        journal: JournalStore,
+        sender: Sender,
+        clock: Clock,
+        away: Callable[[str], None],
+    ) -> None:
+        self._away = away
+        """Says why the secondary takes nothing now; it is looked for, and told the epoch, until it does."""
         self._state = state
         self._lanes = state.lanes
         self._journal = journal
@@ -45,8 +55,13 @@ class Unkeyed:
         try:
             keys = await self._listing.keys(entry.marks)
         except UpstreamError as error:
-            log.warning("listing_failed", seq=seq, prefixes=list(entry.marks), error=str(error))
-            self._lanes.list_failed(seq, self._clock.now())
+            if isinstance(error, SecondaryStaleError):
+                self._away(str(error))
+            failures = self._lanes.list_failed(seq, self._clock.now())
+            if is_worth_saying(failures):
+                log.warning(
+                    "listing_failed", seq=seq, prefixes=list(entry.marks), failures=failures, error=str(error)
+                )
             return []
         except UnlistableError as error:
             log.warning(

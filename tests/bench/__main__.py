@@ -1,26 +1,31 @@
 """``python -m tests.bench``: every comparison in one run, printed and appended to docs/benchmarks.md.
 
---parts routing,prices,idle,mirror   only these      --peers nginx,envoy   only these, beside Turnout
+--parts routing,prices,idle,mirror,catching-up   only these
+--peers nginx,envoy                  only these, beside Turnout
 --cases "GET 200 B;POST 1 KiB"       only these      --no-append           print only
---rounds 3 --seconds 3               how long        --long                10 minutes of load beside, memory watched
+--rounds 3 --seconds 3               how long        --long reads,writes   10 minutes of each beside, memory watched
 """
 
 from __future__ import annotations
 
 import argparse
+import contextlib
 import signal
 import sys
 import tempfile
+from collections.abc import Iterator
 from pathlib import Path
 
 from tests.bench import idle as idling
 from tests.bench import mirroring, report, tools
+from tests.bench.catching_up import catch_up
 from tests.bench.forwarding import CASES, compare, prices
 from tests.bench.peers import MIRRORING, ROUTING
 from tests.bench.running import BrokenError
 
-PARTS = ("routing", "prices", "idle", "mirror")
+PARTS = ("routing", "prices", "idle", "mirror", "catching-up")
 LOADS = [("POST", 1), ("POST", 32), ("PUT", 32), ("POST", 256), ("PUT", 256)]
+LONG = ("reads", "writes")
 LONG_MINUTES = 10
 
 
@@ -61,9 +66,7 @@ def _run(options: argparse.Namespace, folder: Path) -> str:
     if "idle" in options.parts:
         tell(report.idle_table(idling.idle(names, folder)))
     if "mirror" in options.parts:
-        # The journal lies on the disk of the checkout: /tmp may be memory.
-        with tempfile.TemporaryDirectory(prefix=".bench-", dir=report.ROOT / "tests" / "bench") as on_disk:
-            disk = Path(on_disk)
+        with on_disk() as disk:
             tell(report.price_table(mirroring.reads(disk, rounds=rounds, seconds=seconds)))
             sync = mirroring.sync_ms(disk)
             mirrors = [name for name in names if name in MIRRORING]
@@ -72,9 +75,22 @@ def _run(options: argparse.Namespace, folder: Path) -> str:
                     mirroring.compare(mirrors, LOADS, disk, rounds=rounds, seconds=seconds), sync
                 )
             )
-    if options.long:
-        tell(report.growth_table(idling.growth(folder, minutes=LONG_MINUTES)))
+    if "catching-up" in options.parts:
+        with on_disk() as disk:
+            tell(report.catch_up_table(catch_up(disk)))
+    if "reads" in options.long:
+        tell(report.growth_table(idling.growth_of_reads(folder, minutes=LONG_MINUTES)))
+    if "writes" in options.long:
+        with on_disk() as disk:
+            tell(report.growth_table(idling.growth_of_writes(disk, minutes=LONG_MINUTES)))
     return "\n".join(parts)
+
+
+@contextlib.contextmanager
+def on_disk() -> Iterator[Path]:
+    """Where journals lie: on the disk of the checkout, for /tmp may be memory."""
+    with tempfile.TemporaryDirectory(prefix=".bench-", dir=report.ROOT / "tests" / "bench") as folder:
+        yield Path(folder)
 
 
 def _options() -> argparse.Namespace:
@@ -84,7 +100,7 @@ def _options() -> argparse.Namespace:
         "--peers", type=lambda text: text.split(","), default=[name for name in ROUTING if name != "turnout"]
     )
     parser.add_argument("--parts", type=lambda text: text.split(","), default=list(PARTS))
-    parser.add_argument("--long", action="store_true")
+    parser.add_argument("--long", type=lambda text: text.split(","), nargs="?", const=list(LONG), default=[])
     parser.add_argument("--rounds", type=int, default=3)
     parser.add_argument("--seconds", type=float, default=3.0)
     parser.add_argument("--no-append", dest="append", action="store_false")

@@ -10,9 +10,10 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tests.bench.forwarding import CASES, check_rule, started_proxy, started_upstreams
-from tests.bench.load import measure
-from tests.bench.peers import ROUTING, SMALL
-from tests.bench.running import BrokenError
+from tests.bench.load import Load, measure
+from tests.bench.mirroring import load, mirrored_line
+from tests.bench.peers import MIRRORING, ROUTING, SMALL
+from tests.bench.running import BrokenError, Running
 
 CONNECTIONS = 1_000
 SETTLE_S = 1.0
@@ -33,6 +34,7 @@ class IdleRow:
 class Growth:
     """Memory of Turnout under one load, at some moments of it."""
 
+    case: str
     minutes: list[float]
     mib: list[float]
     per_second: float
@@ -54,21 +56,31 @@ def idle(names: list[str], folder: Path) -> list[IdleRow]:
     return rows
 
 
-def growth(folder: Path, *, minutes: int) -> Growth:
-    """GET 200 B without a pause; memory after each minute (the first one fills pools and caches)."""
-    marks, sizes, answered, took_s = [0.0], list[float](), 0, 0.0
+def growth_of_reads(folder: Path, *, minutes: int) -> Growth:
+    """GET 200 B without a pause, all features on."""
     with (
         started_upstreams(folder) as ports,
         started_proxy("turnout-long", ROUTING["turnout"], ports, folder) as (one, port),
     ):
         check_rule(one, port)
+        return _growth("GET 200 B", CASES["GET 200 B"], one, port, folder, minutes)
+
+
+def growth_of_writes(folder: Path, *, minutes: int) -> Growth:
+    """Mirrored PUTs of 1 KiB over 10,000 keys without a pause: journal, lanes and replays. ``folder`` is on a disk."""
+    with mirrored_line("turnout-long", folder, MIRRORING["turnout"]) as (one, port, _):
+        return _growth("mirrored PUT 1 KiB, 32 connections", load("PUT", 32), one, port, folder, minutes)
+
+
+def _growth(case: str, wanted: Load, one: Running, port: int, folder: Path, minutes: int) -> Growth:
+    """Memory after each minute (the first one fills pools and caches)."""
+    marks, sizes, answered, took_s = [0.0], [one.memory_bytes() / 2**20], 0, 0.0
+    for minute in range(1, minutes + 1):
+        measured = measure(wanted, port, one, folder, seconds=60)
+        answered, took_s = answered + measured.requests, took_s + measured.seconds
+        marks.append(float(minute))
         sizes.append(one.memory_bytes() / 2**20)
-        for minute in range(1, minutes + 1):
-            measured = measure(CASES["GET 200 B"], port, one, folder, seconds=60)
-            answered, took_s = answered + measured.requests, took_s + measured.seconds
-            marks.append(float(minute))
-            sizes.append(one.memory_bytes() / 2**20)
-    return Growth(marks, sizes, answered / took_s)
+    return Growth(case, marks, sizes, answered / took_s)
 
 
 @contextlib.contextmanager

@@ -57,7 +57,7 @@ def compare(
     """Each proxy between two upstreams of its own, so that what one leaves behind troubles no other."""
     rows: list[MirrorRow] = []
     with contextlib.ExitStack() as stack:
-        lines = {name: stack.enter_context(_line(name, folder, MIRRORING[name])) for name in names}
+        lines = {name: stack.enter_context(mirrored_line(name, folder, MIRRORING[name])) for name in names}
         for method, connections in loads:
             found: dict[str, list[tuple[Measured, float, float]]] = {name: [] for name in names}
             for _ in range(rounds):
@@ -90,7 +90,7 @@ def reads(folder: Path, *, rounds: int, seconds: float) -> list[Row]:
     found: dict[str, list[Measured]] = {name: [] for name in makers}
     with contextlib.ExitStack() as stack:
         lines = {
-            name: stack.enter_context(_line(f"reads-{number}", folder, maker))
+            name: stack.enter_context(mirrored_line(f"reads-{number}", folder, maker))
             for number, (name, maker) in enumerate(makers.items())
         }
         for _ in range(rounds):
@@ -100,7 +100,7 @@ def reads(folder: Path, *, rounds: int, seconds: float) -> list[Row]:
 
 
 @contextlib.contextmanager
-def _line(name: str, folder: Path, maker: Maker) -> Iterator[tuple[Running, int, tuple[int, int]]]:
+def mirrored_line(name: str, folder: Path, maker: Maker) -> Iterator[tuple[Running, int, tuple[int, int]]]:
     """A proxy and its two upstreams."""
     with contextlib.ExitStack() as stack:
         ends = free_ports(2)

@@ -9,6 +9,7 @@ from collections.abc import Iterable
 from datetime import UTC, datetime
 from pathlib import Path
 
+from tests.bench.catching_up import CatchUp
 from tests.bench.forwarding import Row
 from tests.bench.idle import CONNECTIONS, Growth, IdleRow
 from tests.bench.mirroring import MirrorRow
@@ -82,8 +83,29 @@ def idle_table(rows: list[IdleRow]) -> str:
 
 
 def growth_table(found: Growth) -> str:
-    lines = [f"| Turnout under load ({found.per_second:,.0f} req/s), minute | MiB |", "|---|--:|"]
+    lines = [
+        f"| Turnout under load: {found.case} ({found.per_second:,.0f} req/s), minute | MiB |",
+        "|---|--:|",
+    ]
     lines += [f"| {minute:g} | {mib:.1f} |" for minute, mib in zip(found.minutes, found.mib, strict=True)]
+    return "\n".join(lines) + "\n"
+
+
+def catch_up_table(found: CatchUp) -> str:
+    """What clients notice while a secondary catches up; and whether the expected end was right."""
+    lines = [
+        f"Catching up {found.keys:,} keys took {found.took_s:.0f} s ({found.keys / found.took_s:,.0f} a second) beside these clients.",
+        "",
+        "| clients, paced | req/s | quiet p50 ms | p99 | catching up p50 ms | p99 | p99 over quiet |",
+        "|---|--:|--:|--:|--:|--:|--:|",
+    ]
+    lines += [
+        f"| {row.case} | {row.per_second:,.0f} | {row.quiet_p50_ms:.2f} | {row.quiet_p99_ms:.2f} "
+        f"| {row.p50_ms:.2f} | {row.p99_ms:.2f} | {row.ratio:.2f} × |"
+        for row in found.rows
+    ]
+    lines += ["", "| left s, in truth | told by `mirror status` | keys at once |", "|--:|--:|--:|"]
+    lines += [f"| {left_s:.0f} | {told_s:.0f} | {at_once:.0f} |" for left_s, told_s, at_once in found.told]
     return "\n".join(lines) + "\n"
 
 

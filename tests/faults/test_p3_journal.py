@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import shutil
 import signal
 import sqlite3
@@ -22,6 +23,7 @@ pytestmark = pytest.mark.slow
 
 EXIT_FSYNC = 74
 DISK_BYTES = 1 << 20
+PAGE_BYTES = 4096
 
 
 @pytest.fixture
@@ -77,6 +79,44 @@ async def test_p3_a_full_disk_stops_writes_before_the_primary_sees_them_and_read
             await line.start("postgres")
         verdict = await verdict_on(line, log, tally)
     assert verdict.is_clean, str(verdict)
+
+
+async def test_p3_a_disk_that_fills_is_told_before_writes_stop_and_after(
+    tmp_path: Path, small_disk: Path, database_url: str
+) -> None:
+    """Once at each bound: of 1 MiB a quarter, a sixth, and the tenth below which no write is taken."""
+    filler = small_disk / "filler"
+
+    def leave(free_bytes: int) -> None:
+        stat = os.statvfs(small_disk)
+        size = filler.stat().st_size if filler.exists() else 0
+        with filler.open("ab") as file:
+            wanted = size + stat.f_bavail * stat.f_frsize - free_bytes
+            file.truncate(0)
+            file.write(bytes(wanted))
+
+    async with Line(tmp_path, database_url=database_url, state=small_disk / "state") as line:
+        await line.open_for_writes()
+        await line.secondary_known()
+        proxy = line.processes["proxy"]
+        for free_bytes, event, level in (
+            (200_000, "journal_nearly_full", "warning"),
+            (140_000, "journal_nearly_full", "error"),
+            (50_000, "journal_full", "error"),
+        ):
+            leave(free_bytes)
+            line_told = await proxy.told(event, level=level)
+            assert line_told["free_bytes"] < free_bytes + 2 * PAGE_BYTES
+            assert line_told["folder"] == str(line.state)
+            assert "free space" in line_told["next"]
+        async with line.session.post(line.url("proxy") + "/api/orders", json={}) as refused:
+            assert (refused.status, (await refused.json())["code"]) == (503, "journal-full")
+        filler.unlink()
+        await proxy.told("journal_has_room")
+        async with line.session.post(line.url("proxy") + "/api/orders", json={}) as taken:
+            assert taken.status == 201
+        assert len(proxy.events("journal_nearly_full")) == 2
+        assert len(proxy.events("journal_full")) == 1
 
 
 async def test_p3_a_full_disk_survives_kill_9_and_restart(
@@ -165,6 +205,7 @@ async def test_p3_a_disk_that_refuses_writes_for_a_while_loses_and_doubles_nothi
                 await load.acknowledged_more(20)
             log = await load.stop()
         assert proxy.returncode is None
+        assert proxy.events("journal_write_failed")
         verdict = await verdict_on(line, log, tally)
     assert verdict.is_clean, str(verdict)
 

@@ -138,6 +138,7 @@ async def test_p7_a_dead_primary_is_left_behind_and_nothing_but_what_was_named_i
         status, answer = await switch(line, "postgres", accept_loss=count)
         assert status == 200, answer
         assert (answer["primary"], {one["name"] for one in answer["lost"]}) == ("postgres", names)
+        assert (await line.processes["proxy"].told("passage_without_primary", end="done"))["lost"] == count
         assert await missing_at(line, "postgres", told, names) == []
         after = await line.status()
         assert after["primary"] == "postgres"
@@ -161,6 +162,8 @@ async def test_p7_a_dead_primary_is_left_behind_and_nothing_but_what_was_named_i
         await line.start("json")
         await returned(line)
         await line.settled()
+        assert (await line.processes["proxy"].told("returned"))["upstream"] == "json"
+        assert (await line.processes["proxy"].told("return_settled"))["dead_letters"] >= 1
         letters = {one["key"] for one in (await line.admin("GET", "/api/v1/dead-letters"))[1]["dead_letters"]}
         assert large in letters
         assert letters - {large} <= await keys_that_differ(line), (

@@ -146,4 +146,7 @@ async def test_a_post_that_names_no_key_leaves_a_gap_on_its_prefix(tmp_path: Pat
         assert (await line.validate())["state"] == "equal"
         assert (await send(line, "POST", "/api/orders", {"customer": "ann"}))[0] == 201
         assert (await line.status())["mirror"]["unproven"] == ["/api/orders"]
+        proxy = line.processes["proxy"]
+        assert (await proxy.told("write_without_key"))["prefix"] == "/api/orders"
+        assert (await proxy.told("gap", prefix="/api/orders"))["next"] == "turnout validate"
         assert (await line.validate())["state"] == "different"

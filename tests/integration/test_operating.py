@@ -232,6 +232,7 @@ async def test_a_read_only_file_refuses_no_operator(tmp_path: Path, database_url
             "canary.always",
         }
         assert line.config.read_text() == before
+        assert line.processes["proxy"].events("file_not_edited")
         async with line.session.get(
             line.url("proxy") + "/api/orders", headers={"X-Canary": "canary=true"}
         ) as response:

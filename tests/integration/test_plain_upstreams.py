@@ -99,6 +99,18 @@ async def test_p3_a_write_in_doubt_at_a_plain_primary_is_presumed_done_and_found
         assert set(await equal(line)) == {"1"}
         assert (await line.send("PUT", "/items/1", {"n": 2}, X_Slow_Seconds="3"))[0] == 504
         assert (await equal(line))["1"] == {"id": 1, "n": 2}
+        proxy = line.processes["proxy"]
+        assert {one["upstream"] for one in proxy.events("upstream_plain")} == {"old", "new"}
+        assert (await proxy.told("in_doubt_at_plain", method="POST"))["repairs"] == ["/items"]
+
+
+async def test_a_write_in_doubt_under_a_path_that_is_no_list_is_left_to_a_gap(tmp_path: Path) -> None:
+    async with PlainLine(tmp_path, old="strict", new="strict", late="300ms") as line:
+        await line.open_for_writes()
+        assert (await line.send("POST", "/ping", {}, X_Slow_Seconds="3"))[0] == 504
+        proxy = line.processes["proxy"]
+        assert "no list of records" in (await proxy.told("unlistable"))["error"]
+        assert (await line.settled())["unproven"] == ["/"], "the first start's mark covers it"
 
 
 async def test_p3_kill_9_between_plain_servers_loses_nothing(tmp_path: Path) -> None:
@@ -142,6 +154,8 @@ async def test_a_secondary_that_renumbers_keeps_no_stray_and_names_each_key(tmp_
         assert {letter["key"] for letter in letters} == {"/items/50", "/items/60"}
         assert all("ids of its own" in letter["detail"] for letter in letters)
         assert await line.records("new") == {}, "what it made under other ids was deleted again"
+        strays = line.processes["proxy"].events("secondary_renumbers")
+        assert {one["asked"] for one in strays} == {"/items/50", "/items/60"}
         assert status["dead_letters"] == 2
 
 

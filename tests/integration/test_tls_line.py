@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
+import datetime
 import ssl
 from pathlib import Path
 
@@ -47,7 +48,8 @@ async def test_a_write_is_forwarded_mirrored_and_validated_over_tls(
             name: await stack.enter_async_context(tls_relay(line.ports[name], authority.serving(host)))
             for name, host in (("json", "127.0.0.1"), ("postgres", "shop.internal"))
         }
-        shown = authority.sign("127.0.0.1")
+        soon = datetime.datetime.now(datetime.UTC) + datetime.timedelta(days=5)
+        shown = authority.sign("127.0.0.1", ends=soon)
         line.config.write_text(
             ROUTING.format(**ports, ca=authority.ca, certificate=shown.certificate, key=shown.key)
         )
@@ -69,7 +71,15 @@ async def test_a_write_is_forwarded_mirrored_and_validated_over_tls(
             async with line.session.get(url.replace("https", "http")):
                 pass
 
-        # A renewal, as certbot does it: the files change, nobody is told.
+        proxy = line.processes["proxy"]
+        ending = await proxy.told("certificate_expires", level="warning")
+        assert (ending["file"], round(ending["days_left"])) == (shown.certificate, 5)
+        assert "renew" in ending["next"]
+
+        # A renewal, as certbot does it: the files change, nobody is told. One that went wrong replaces nothing.
+        whole = Path(shown.certificate).read_bytes()
+        Path(shown.certificate).write_bytes(whole[:100])
+        assert (await proxy.told("certificate_refused"))["kept"] == "the last good one"
         assert await names_shown(line.ports["proxy"], trusting) == {"127.0.0.1"}
         authority.sign("127.0.0.1", "renewed.example")
         async with asyncio.timeout(10):

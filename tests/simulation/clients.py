@@ -14,6 +14,14 @@ from tests.simulation.network import PORTS
 
 IF_THERE = ("post", "put", "patch", "append", "append", "append", "append", "delete")
 IF_NOT = ("post", "put", "put")
+MARKED = (
+    ("PATCH", "/api/items"),
+    ("PATCH", "/api/items"),
+    ("POST", "/api/restock"),
+    ("DELETE", "/api/items"),
+)
+UNNAMED = ("POST", "/api/items?each")
+BULK = frozenset((*MARKED, UNNAMED))
 PATIENCE_S = 4.0
 REFUSED_S = 0.4
 """After a refused connection: the proxy is being started again."""
@@ -40,9 +48,23 @@ class Said:
         return self.method != "GET"
 
     @property
+    def is_bulk(self) -> bool:
+        """A write that names no single record."""
+        return (self.method, self.path) in BULK
+
+    @property
+    def changed(self) -> dict[str, int]:
+        """Of an acknowledged bulk write: the keys that it changed, each with its number."""
+        if not self.is_bulk or self.status != 200:
+            return {}
+        return {f"/api/items/{one}": number for one, number in json.loads(self.answer)["changed"].items()}
+
+    @property
     def key(self) -> str | None:
         """``/api/items/3``; None for the collection, unless the answer named the record."""
         path = self.path.partition("?")[0]
+        if self.is_bulk:
+            return None
         if path != "/api/items":
             return path
         return self.location or None
@@ -177,6 +199,19 @@ class Client:
             alive.discard(record_id)
         elif 0 < said.status < 500:
             alive.add(record_id)
+        return said
+
+    async def write_bulk(self, alive: set[str], *, is_unnamed: bool) -> Said:
+        """One write that names no single record; it has no Idempotency-Key, and is sent once."""
+        label = self.label()
+        method, path = UNNAMED if is_unnamed else self._dice.choice(MARKED)
+        fields = None if method == "DELETE" else {"by": label}
+        said = await self.ask(method, path, fields, label=label)
+        if said.status == 200:
+            gone = method == "DELETE"
+            for key in said.changed:
+                record_id = key.rpartition("/")[2]
+                alive.discard(record_id) if gone else alive.add(record_id)
         return said
 
     async def read(self, ids: list[str], *, canary_share: float) -> Said:

@@ -75,8 +75,9 @@ class Process:
 class VirtualLoop(asyncio.BaseEventLoop):
     """Runs ready callbacks in their order, and moves the clock to the next timer when there are none."""
 
-    def __init__(self) -> None:
+    def __init__(self, callbacks_max: int = CALLBACKS_MAX) -> None:
         super().__init__()
+        self.callbacks_max = callbacks_max
         self._now_s = 0.0
         self._callbacks = 0
         self.faults: list[str] = []
@@ -114,7 +115,7 @@ class VirtualLoop(asyncio.BaseEventLoop):
                 handle._scheduled = False
                 ready.append(handle)
         self._callbacks += len(ready)
-        if self._callbacks > CALLBACKS_MAX:
+        if self._callbacks > self.callbacks_max:
             raise EndlessError
         for _ in range(len(ready)):
             handle = ready.popleft()

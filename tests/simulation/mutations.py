@@ -15,16 +15,24 @@ import pytest
 from backends.contract.numbers import Repair
 from backends.contract.writes import Numbering, RepairWrite
 from backends.json_changes import Changes
+from backends.json_state import Memory
+from backends.migrate import backfill as backfill_module
 from proxy.control.actual import Actual
+from proxy.control.returning import Returns
 from proxy.control.switching import Passage, Switching
 from proxy.errors import TurnoutError
-from proxy.journal.entry import Entry, EntryState
+from proxy.journal.entry import BASE_UNKNOWN, Entry, EntryEvent, EntryState
 from proxy.journal.sqlite import SqliteJournal
 from proxy.mirror import lane as lane_module
+from proxy.mirror import left_behind
 from proxy.mirror.gate import Gate
 from proxy.mirror.lanes import Lanes
+from proxy.mirror.left_behind import LeftBehind
+from proxy.mirror.listing import Listing
 from proxy.mirror.replayer import Replayer
+from proxy.mirror.salvage import salvage_of
 from proxy.mirror.settle import Verdict
+from proxy.mirror.sweeps import Sweeps
 
 Patch = Callable[[pytest.MonkeyPatch], None]
 
@@ -95,6 +103,21 @@ def a_write_in_doubt_is_taken_for_one_that_never_was(patch: pytest.MonkeyPatch) 
         self._settle([entry], None)
 
     patch.setattr(Replayer, "_void", void)
+
+
+@mutation(seed=331)
+def a_voided_write_is_closed_before_its_outcome_is_on_disk(patch: pytest.MonkeyPatch) -> None:
+    """As the replayer did it once: believed at once, written when there is time."""
+    original = SqliteJournal.outcome
+
+    def outcome(self: SqliteJournal, entry: Entry, done: Any) -> None:
+        if entry.base == BASE_UNKNOWN and not entry.status:
+            self._loop.call_soon(done, None)
+            original(self, entry, lambda _: None)
+        else:
+            original(self, entry, done)
+
+    patch.setattr(SqliteJournal, "outcome", outcome)
 
 
 @mutation(seed=6)
@@ -189,7 +212,53 @@ def reads_under_a_gap_go_to_the_secondary(patch: pytest.MonkeyPatch) -> None:
     patch.setattr(Gate, "is_unproven", lambda self, place: False)
 
 
+# -- backfill ----------------------------------------------------------------------------------------------
+
+
+@mutation(seed=41)
+def a_backfill_sets_no_floor(patch: pytest.MonkeyPatch) -> None:
+    original = Memory._raise_floor
+
+    def raise_floor(self: Memory, name: str, at: int) -> None:
+        original(self, name, at)
+        self.collections[name].floor = 0
+
+    patch.setattr(Memory, "_raise_floor", raise_floor)
+
+
+@mutation(seed=252)
+def a_backfill_takes_its_watermark_after_the_read(patch: pytest.MonkeyPatch) -> None:
+    original = backfill_module._Run._apply
+
+    async def apply(self: Any, scope: Any, records: Any) -> None:
+        self._report.watermark = await self._pair.in_epoch(self._pair.source.checkpoint)
+        await original(self, scope, records)
+
+    patch.setattr(backfill_module._Run, "_apply", apply)
+
+
 # -- a change of primary -----------------------------------------------------------------------------------
+
+
+@mutation(seed=9)
+def a_switch_puts_up_no_fence(patch: pytest.MonkeyPatch) -> None:
+    """That of a start stays."""
+
+    async def nothing(self: Switching, passage: Passage) -> bool:
+        return True
+
+    patch.setattr(Switching, "_fence", nothing)
+
+
+@mutation(seed=85)
+def a_passage_may_begin_before_the_start_is_over(patch: pytest.MonkeyPatch) -> None:
+    original = Switching.run
+
+    async def run(self: Switching, passage: Passage) -> None:
+        self.is_open = True
+        await original(self, passage)
+
+    patch.setattr(Switching, "run", run)
 
 
 @mutation(seed=4)
@@ -228,3 +297,73 @@ def an_epoch_is_announced_without_being_burned(patch: pytest.MonkeyPatch) -> Non
         self.meta.burned = epoch
 
     patch.setattr(Actual, "burn", burn)
+
+
+# -- writes without a key ----------------------------------------------------------------------------------
+
+
+@mutation(seed=22)
+def a_mark_settles_without_a_look_at_what_lies_under_it(patch: pytest.MonkeyPatch) -> None:
+    async def keys(self: Listing, prefixes: tuple[str, ...]) -> dict[str, None]:
+        return {}
+
+    patch.setattr(Listing, "keys", keys)
+
+
+@mutation(seed=158)
+def readers_do_not_wait_for_marks(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Sweeps, "covering", lambda self, key: iter(()))
+
+
+@mutation(seed=1288)
+def a_write_that_names_no_key_leaves_no_gap(patch: pytest.MonkeyPatch) -> None:
+    def accepted(self: Gate, entry: Entry, durable: Any) -> None:
+        self._end(entry.seq, EntryEvent.REJECTED)
+        self._loop.call_soon(durable, None)
+
+    patch.setattr(Gate, "_accepted_without_key", accepted)
+
+
+# -- an upstream away for long -----------------------------------------------------------------------------
+
+
+@mutation(seed=63)
+def nothing_collapses(patch: pytest.MonkeyPatch) -> None:
+    patch.setattr(Gate, "_collapse", lambda self, key, *, keeps_newest: None)
+
+
+# -- a primary left behind ---------------------------------------------------------------------------------
+
+
+@mutation(seed=961)
+def a_key_in_doubt_is_not_named(patch: pytest.MonkeyPatch) -> None:
+    def salvage(key: str, entries: Any, answers: Any) -> Any:
+        return salvage_of(key, [one for one in entries if one.state is EntryState.ACCEPTED], answers)
+
+    patch.setattr(left_behind, "salvage_of", salvage)
+
+
+@mutation(seed=562)
+def an_older_state_is_salvaged_and_nobody_told(patch: pytest.MonkeyPatch) -> None:
+    def salvage(key: str, entries: Any, answers: Any) -> Any:
+        found = salvage_of(key, entries, answers)
+        return replace(found, why_lost="") if "acknowledged" in found.why_lost else found
+
+    patch.setattr(left_behind, "salvage_of", salvage)
+
+
+@mutation(seed=253)
+def nothing_is_salvaged(patch: pytest.MonkeyPatch) -> None:
+    async def send(self: LeftBehind, key: str, kept: Any) -> str:
+        return ""
+
+    patch.setattr(LeftBehind, "_send", send)
+
+
+@mutation(seed=1660)
+def an_old_primary_is_mirrored_to_before_it_is_compared(patch: pytest.MonkeyPatch) -> None:
+    async def settle(self: Returns, upstream: str) -> None:
+        if self._actual.meta.returning is not None:
+            await self._actual.returned()
+
+    patch.setattr(Returns, "settle", settle)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import random
-from dataclasses import dataclass, fields
+from dataclasses import dataclass, fields, replace
 from enum import StrEnum
 
 
@@ -25,6 +25,26 @@ class What(StrEnum):
     """The wall clock is set back by ``length_s``."""
     DISK_FULL = "disk-full"
     """The journal takes no intent for ``length_s``."""
+    LEAVE = "leave"
+    """The primary dies, or cannot be reached, for ``length_s``; an operator goes on without it (--accept-loss)."""
+
+
+class Kind(StrEnum):
+    """What a run is mostly about. Most are about nothing; the others bring together what seldom meets by chance."""
+
+    ANY = "any"
+    SWITCHES = "switches"
+    """Busy clients, a quiet network, one switch after another."""
+    BACKFILLS = "backfills"
+    """Several backfills, messages that come twice and late, no validation that would refuse them."""
+    DOUBTS = "doubts"
+    """Answers that are lost, slow disks, a proxy that is killed often."""
+    STARTS = "starts"
+    """Validations and kills, one upon the other."""
+    LEAVING = "leaving"
+    """The primary is left behind."""
+    OUTAGE = "outage"
+    """An upstream is away for hours, while writes go on now and then."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -67,6 +87,18 @@ class Plan:
     crashes: tuple[int, ...]
     """At which of its steps each life of the proxy ends."""
     events: tuple[Event, ...]
+    kind: Kind = Kind.ANY
+    keyless: float = 0.0
+    """The share of writes that name no single key: bulk ones, and one whose route says what it affects."""
+    unnamed: bool = False
+    """Among them are some whose answer names no key, and that no mark covers: a gap mark, and in the end a backfill."""
+    has_state_route: bool = False
+    """One key's route says ``mode: state``."""
+
+    @property
+    def needs_backfill(self) -> bool:
+        """Not the mirror alone makes the two equal."""
+        return self.lags_behind or self.unnamed
 
     def __str__(self) -> str:
         shown = [f"{one.name}={getattr(self, one.name)!r}" for one in fields(self) if one.name != "events"]
@@ -77,12 +109,30 @@ class Plan:
 
 UPSTREAMS = ("json", "postgres")
 PLAIN_SHARE = 0.15
+KEYLESS_SHARE = 0.25
+HOUR_S = 3600.0
+KINDS = (
+    (Kind.SWITCHES, 0.03),
+    (Kind.BACKFILLS, 0.05),
+    (Kind.DOUBTS, 0.05),
+    (Kind.STARTS, 0.05),
+    (Kind.LEAVING, 0.08),
+    (Kind.OUTAGE, 0.006),
+)
+"""The share of seeds that each has; the rest is about nothing."""
 FAULTY_S = 8.0
 """Events fall into this first stretch."""
 
 
 def draw(seed: int) -> Plan:
-    """Each run leaves most kinds of fault out: what every run contains hides what needs quiet to show."""
+    """Each run leaves most kinds of fault out: what every run contains hides what needs quiet to show.
+
+    What was added to the world later is drawn by dice of its own, so that a run without it is what it was before.
+    """
+    return _with_keyless(_of_kind(_draw(seed)))
+
+
+def _draw(seed: int) -> Plan:
     dice = random.Random(f"plan {seed}")
 
     def rate(most: float, share: float = 0.4) -> float:
@@ -143,4 +193,173 @@ def draw(seed: int) -> Plan:
         if dice.random() < 0.5
         else (),
         events=tuple(sorted(events, key=lambda one: one.at_s)),
+    )
+
+
+def _kind_of(seed: int) -> Kind:
+    at = random.Random(f"manner {seed}").random()
+    for kind, share in KINDS:
+        if at < share:
+            return kind
+        at -= share
+    return Kind.ANY
+
+
+def _of_kind(plan: Plan) -> Plan:
+    kind = _kind_of(plan.seed)
+    if kind is Kind.ANY:
+        return plan
+    plan, dice = replace(plan, kind=kind), random.Random(f"{kind} {plan.seed}")
+    if kind is not Kind.OUTAGE:
+        plan = replace(plan, plain=())
+    make = {
+        Kind.SWITCHES: _switches, Kind.BACKFILLS: _backfills, Kind.DOUBTS: _doubts, Kind.STARTS: _starts,
+        Kind.LEAVING: _leaving, Kind.OUTAGE: _outage,
+    }  # fmt: skip
+    return make[kind](plan, dice)
+
+
+def _quiet(plan: Plan) -> Plan:
+    """No fault of the network or the disks, no crash, no event."""
+    return replace(
+        plan, refused=0.0, lost=0.0, unanswered=0.0, reset=0.0, error_500=0.0, slow=0.0, late=0.0, doubled=0.0,
+        sync_fails=0.0, store_full=0.0, crashes=(), events=(), lags_behind=False,
+    )  # fmt: skip
+
+
+def _in_order(*events: Event) -> tuple[Event, ...]:
+    return tuple(sorted(events, key=lambda one: one.at_s))
+
+
+def _some(
+    dice: random.Random, what: What, count: int, target: str = "", length_s: float = 0.0
+) -> list[Event]:
+    """That many, anywhere in the faulty half."""
+    return [
+        Event(round(dice.uniform(0.3, FAULTY_S), 3), what, target, round(length_s * dice.random(), 3))
+        for _ in range(count)
+    ]
+
+
+def _switches(plan: Plan, dice: random.Random) -> Plan:
+    return replace(
+        _quiet(plan),
+        clients=4,
+        writes_each=dice.randint(12, 24),
+        think_s=dice.choice((0.01, 0.03, 0.1)),
+        sync_s=dice.choice((0.003, 0.05)),
+        late=dice.choice((0.0, 0.02)),
+        events=_in_order(Event(0.05, What.VALIDATE), *_some(dice, What.SWITCH, dice.randint(3, 6))),
+    )
+
+
+def _backfills(plan: Plan, dice: random.Random) -> Plan:
+    first = round(dice.uniform(0.2, 1.0), 3)
+    again = [round(first + dice.uniform(0.1, 6.0), 3) for _ in range(dice.randint(1, 4))]
+    return replace(
+        _quiet(plan),
+        clients=dice.randint(2, 4),
+        writes_each=dice.randint(10, 20),
+        think_s=dice.choice((0.1, 0.3, 0.6)),
+        hot_keys=dice.randint(2, 6),
+        has_seeded_records=True,
+        lags_behind=True,
+        doubled=dice.choice((0.3, 0.6)),
+        late=dice.choice((0.0, 0.1)),
+        slow=dice.choice((0.0, 0.3)),
+        events=_in_order(*(Event(at_s, What.BACKFILL, "", 5.0) for at_s in (first, *again))),
+    )
+
+
+def _doubts(plan: Plan, dice: random.Random) -> Plan:
+    return replace(
+        _quiet(plan),
+        clients=4,
+        writes_each=dice.randint(10, 25),
+        think_s=dice.choice((0.01, 0.05)),
+        latency_s=0.0005,
+        sync_s=dice.choice((0.02, 0.05)),
+        unanswered=0.1,
+        reset=dice.choice((0.2, 0.35)),
+        crashes=tuple(int(dice.expovariate(1 / 120)) + 20 for _ in range(dice.randint(4, 8))),
+        events=_in_order(Event(0.05, What.VALIDATE)),
+    )
+
+
+def _starts(plan: Plan, dice: random.Random) -> Plan:
+    quiet = _quiet(plan) if dice.random() < 0.7 else replace(plan, lags_behind=False)
+    return replace(
+        quiet,
+        clients=dice.randint(1, 2),
+        writes_each=dice.randint(6, 12),
+        think_s=dice.choice((0.3, 0.8)),
+        crashes=tuple(int(dice.expovariate(1 / 40)) + 5 for _ in range(dice.randint(5, 9))),
+        unanswered=dice.choice((0.0, 0.2)),
+        slow=dice.choice((0.2, 0.5)),
+        events=_in_order(
+            *_some(dice, What.VALIDATE, dice.randint(12, 24)),
+            *_some(dice, What.SWITCH, dice.randint(0, 3)),
+        ),
+    )
+
+
+def _leaving(plan: Plan, dice: random.Random) -> Plan:
+    """One dead primary, sometimes a second one after it; most of the other faults as drawn."""
+    leave = Event(
+        round(dice.uniform(0.5, 5.0), 3),
+        What.LEAVE,
+        dice.choice(("dead", "dead", "parted")),
+        dice.choice((3.0, 8.0, 30.0)),
+    )
+    events = [leave]
+    if dice.random() < 0.25:
+        events.append(Event(leave.at_s + leave.length_s + 2.0, What.LEAVE, "dead", 5.0))
+    kept = [
+        one
+        for one in plan.events
+        if one.what in (What.KILL, What.PART, What.CANARY, What.DISK_FULL) and dice.random() < 0.5
+    ]
+    calm = _quiet(plan) if dice.random() < 0.4 else replace(plan, lags_behind=False)
+    return replace(
+        calm,
+        clients=dice.randint(2, 4),
+        writes_each=dice.randint(8, 25),
+        think_s=dice.choice((0.05, 0.2, 0.5)),
+        events=_in_order(Event(0.05, What.VALIDATE), *events, *kept),
+    )
+
+
+def _outage(plan: Plan, dice: random.Random) -> Plan:
+    length_s = HOUR_S * min(6.0, 1.0 + dice.expovariate(1.0))
+    away = Event(
+        round(dice.uniform(0.5, 5.0), 3),
+        What.KILL,
+        dice.choice(("postgres", "postgres", "postgres", "json")),
+        round(length_s, 3),
+    )
+    writes_each = dice.randint(30, 60)
+    if dice.random() < 0.6:
+        plan = _quiet(plan)
+    return replace(
+        plan,
+        clients=dice.randint(2, 4),
+        writes_each=writes_each,
+        hot_keys=dice.randint(1, 2),
+        think_s=round(length_s / writes_each, 3),
+        lags_behind=False,
+        crashes=plan.crashes[:1],
+        events=_in_order(Event(0.05, What.VALIDATE), away, *_some(dice, What.KILL, 1, "proxy", 1.0)),
+    )
+
+
+def _with_keyless(plan: Plan) -> Plan:
+    dice = random.Random(f"unnamed {plan.seed}")
+    if dice.random() >= KEYLESS_SHARE:
+        return plan
+    can_gap = not plan.plain and plan.kind in (Kind.ANY, Kind.DOUBTS, Kind.OUTAGE)
+    return replace(
+        plan,
+        keyless=dice.choice((0.1, 0.3)),
+        unnamed=can_gap and dice.random() < 0.3,
+        has_state_route=dice.random() < 0.3,
     )

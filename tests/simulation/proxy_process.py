@@ -7,14 +7,16 @@ import random
 from collections.abc import Mapping
 from functools import lru_cache
 from pathlib import Path
+from typing import Any
 
 from proxy import observe
-from proxy.cli.tools import validator
+from proxy.cli.tools import differ, validator
 from proxy.control import startup
 from proxy.control.actual import Actual
 from proxy.control.controller import Controller, SnapshotBox
 from proxy.control.mirroring import Mirroring
 from proxy.control.pursuit import pursue
+from proxy.control.returning import Returns
 from proxy.control.validations import Validations
 from proxy.errors import TurnoutError
 from proxy.forward.forwarder import Forwarder
@@ -45,8 +47,16 @@ canary:
     - {header: X-Canary, exact: always}
   weight: 0
 routes:
-  - {path: "/api/*", key: "/api/{collection}/{id}"}
+__ROUTES__  - {path: "/api/*", key: "/api/{collection}/{id}"}
 limits: {response_timeout: 2s, hold_timeout: 1s, read_barrier: 50ms}
+"""
+
+AFFECTING = """\
+  - {path: "/api/restock", methods: [POST], affects: ["/api/items"]}
+"""
+
+BY_STATE = """\
+  - {path: "/api/items/1", key: "/api/{collection}/{id}", mode: state}
 """
 
 _METRICS = observe.make_metrics()
@@ -85,8 +95,8 @@ class SimulatedClock:
 class FileDisk:
     """routing.yaml; an edit is there whole or not at all."""
 
-    def __init__(self, ignored: str = "") -> None:
-        self.text = ROUTING + ignored
+    def __init__(self, ignored: str = "", routes: str = "") -> None:
+        self.text = ROUTING.replace("__ROUTES__", routes) + ignored
 
 
 class SimulatedController(Controller):
@@ -123,6 +133,7 @@ class Proxy:
         self.clock = clock
         self.sender: Sender = SimulatedSender(process, network)
         self.journal = SimulatedJournal(process, journal_disk, dice, sync_s=sync_s, fails=fails)  # type: ignore[arg-type]
+        self.actual: Actual
         self.state: MirrorState
         self.controller: SimulatedController
         self.validations: Validations
@@ -132,7 +143,7 @@ class Proxy:
         """Serve until killed. TurnoutError where the start is refused."""
         settings = load_once(self.file.text, {})
         journal, sender, clock = self.journal, self.sender, self.clock
-        actual = Actual(journal, clock)
+        actual = self.actual = Actual(journal, clock)
         kinds = Kinds(actual.meta.versioned)
         draft = compile_snapshot(settings, primary=actual.meta.primary or settings.primary)
         box = SnapshotBox(draft)
@@ -178,6 +189,7 @@ class Proxy:
             writes_under_way=forwarder.writes_under_way,
             is_on=True,
         )
+        salvager = LeftBehind(state, replayer, journal, sender, clock)
         controller = self.controller = SimulatedController(
             config=Path("/simulated/routing.yaml"),
             env={},
@@ -188,14 +200,31 @@ class Proxy:
             clock=clock,
             box=box,
             mirroring=mirroring,
-            salvager=LeftBehind(state, replayer, journal, sender, clock),
+            salvager=salvager,
             kinds=kinds,
         )
         controller.process, controller.file = self.process, self.file
         await controller.begin()
 
+        def url_of(name: str) -> str:
+            return box.current.upstream(name).endpoints[0].url
+
+        returns = Returns(
+            actual=actual,
+            mirror=mirror,
+            salvager=salvager,
+            sender=sender,
+            differ=differ,
+            url_of=url_of,
+            secure=dict,
+            token="",
+        )
+
         async def ensure_announced(upstream: str) -> bool:
-            return await startup.ensure_secondary(sender, actual, upstream, kinds)
+            if not await startup.ensure_secondary(sender, actual, upstream, kinds):
+                return False
+            await returns.settle(upstream)
+            return True
 
         replayer.ensure_announced = ensure_announced
         self.validations = Validations(
@@ -204,7 +233,7 @@ class Proxy:
             sender=sender,
             validator=validator,
             clock=clock,
-            url_of=lambda name: box.current.upstream(name).endpoints[0].url,
+            url_of=url_of,
             secondary=lambda: box.current.secondary,
             secure=dict,
             look_begins=mirror.validation_begins,
@@ -217,12 +246,11 @@ class Proxy:
         await forwarder.start("127.0.0.1", PORTS["proxy"])
         replayer.start()
         replayer.look_for_secondary("it has not answered yet")
-        tasks = [
-            asyncio.create_task(startup.open_for_writes(sender, actual, mirror, controller.switching, kinds)),
-            asyncio.create_task(pursue(controller, actual, clock, "routing.yaml")),
-        ]
+        controller.switching.begin_opening(
+            lambda: startup.open_for_writes(sender, actual, mirror, controller.switching, kinds)
+        )
         self.is_open = True
-        await asyncio.gather(*tasks)
+        await pursue(controller, actual, clock, "routing.yaml")
 
     # -- an operator's wishes --------------------------------------------------------------------------
 
@@ -247,9 +275,36 @@ class Proxy:
             return f"{error.code} {error}"
         return f"done {done}"
 
+    async def what_would_be_lost(self, to: str) -> list[tuple[str, str]] | None:
+        """As `turnout switch TO --dry-run` shows it; None where the primary answers, or nothing can be said."""
+        try:
+            plan = await self.controller.switch(to, reason="it is dead", actor="operator", dry_run=True)
+        except TurnoutError:
+            return None
+        return _names(plan["lost"]) if "lost" in plan else None
+
+    async def leave(self, to: str, accept_loss: int) -> list[tuple[str, str]] | str:
+        """Go on without the primary; what was left behind, by name and why, or why it was called off."""
+        try:
+            done = await self.controller.switch(
+                to, reason="it is dead", actor="operator", wait_s=5.0, accept_loss=accept_loss
+            )
+        except TurnoutError as error:
+            return f"{error.code} {error}"
+        return _names(done["lost"]) if done["changed"] else f"unchanged {done}"
+
+    async def retry_all(self) -> None:
+        """A person keeps the primary's record of every dead letter."""
+        for key in self.mirror.dead_keys():
+            await self.mirror.retry(key)
+
     async def canary(self) -> str:
         try:
             await self.controller.canary(enabled=True, weight=None, match=None, force=True, actor="operator")
         except TurnoutError as error:
             return f"{error.code} {error}"
         return "enabled"
+
+
+def _names(lost: Any) -> list[tuple[str, str]]:
+    return [(one["name"], one["why"]) for one in lost]

@@ -11,7 +11,7 @@ from yarl import URL
 
 from backends.migrate import backfill as backfill_module
 from backends.migrate import validate as validate_module
-from proxy.control import controller, filing
+from proxy.control import controller, filing, pursuit
 from proxy.errors import UpstreamError
 from tests.simulation.loop import PROCESS
 from tests.simulation.network import NAMES, Network, SimulatedSender
@@ -63,13 +63,14 @@ async def _session(_connections: int = 0) -> AsyncGenerator[Any]:
 
 
 @contextmanager
-def simulated_tools(network: Network) -> Iterator[None]:
-    """Within it the tools reach this network, and no other."""
+def simulated_tools(network: Network, *, is_long: bool = False) -> Iterator[None]:
+    """Within it the tools reach this network, and no other. ``is_long``: of a run of hours, whose wishes are looked at less often."""
     stands_in: tuple[tuple[Any, str, Any], ...] = (
         (backfill_module, "session", _session),
         (validate_module, "session", _session),
         (filing, "load", load_once),
         (controller, "load", load_once),
+        (pursuit, "LOOK_S", 10.0 if is_long else pursuit.LOOK_S),
     )
     kept = [getattr(module, name) for module, name, _ in stands_in]
     _NETWORKS.append(network)

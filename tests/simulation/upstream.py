@@ -27,6 +27,7 @@ from backends.json_store import JsonStore
 from backends.resources import Resources
 from backends.store import Answer
 from proxy.model import Reply
+from tests.simulation.bulk import BulkRoutes, bulk, is_bulk
 from tests.simulation.disk import StoreDisk, StoreJournal
 from tests.simulation.loop import Process
 from tests.simulation.network import Request
@@ -43,7 +44,15 @@ class StoreInMemory(JsonStore):
 
 
 class Appending(Resources):
-    """The contract, and `PATCH …?append`."""
+    """The contract, `PATCH …?append`, and writes that name no single record (bulk.py)."""
+
+    memory: Memory
+    changes: Changes
+
+    async def answer(self, call: Call, segments: list[str]) -> Answer:
+        if is_bulk(call, segments):
+            return await bulk(call, segments, self.memory, self.changes, self._options.wall())
+        return await super().answer(call, segments)
 
     async def _record(self, call: Call, collection: str, record_id: str) -> Answer:
         if call.method != "PATCH" or call.query != "append":
@@ -115,7 +124,10 @@ class Upstream:
         )
         self._front = Front(StoreInMemory(self.memory, changes), ServerOptions(process.name, wall=wall))
         names = self._front._resources._names
-        self._front._resources = Appending(self._front._store, self._front._options, names)
+        store, options = self._front._store, self._front._options
+        resources = self._front._resources = Appending(store, options, names)
+        resources.memory, resources.changes = self.memory, changes
+        self._front._protocol = BulkRoutes(store, options, names)
 
     async def serve(self, request: Request) -> Reply:
         if self._is_plain:

@@ -19,19 +19,24 @@ from backends.contract.canonical import encode
 from backends.migrate.backfill import backfill
 from backends.migrate.faults import ToolError
 from proxy.errors import TurnoutError, UpstreamError
+from proxy.limits import MIRROR_REPLAYS_PER_LANE_MAX
 from tests.simulation.checker import IGNORED, Checker
 from tests.simulation.clients import Client, Said
 from tests.simulation.disk import JournalDisk, StoreDisk
+from tests.simulation.leaving import Operator
 from tests.simulation.loop import CALLBACKS_MAX, PROCESS, EndlessError, NothingToDoError, Process, VirtualLoop
 from tests.simulation.network import PORTS, Network, Request
-from tests.simulation.plan import UPSTREAMS, Event, Plan, What, draw
-from tests.simulation.proxy_process import FileDisk, Proxy, SimulatedClock
+from tests.simulation.plan import HOUR_S, UPSTREAMS, Event, Kind, Plan, What, draw
+from tests.simulation.proxy_process import AFFECTING, BY_STATE, FileDisk, Proxy, SimulatedClock
 from tests.simulation.tools import simulated_tools
 from tests.simulation.upstream import Upstream, seed_records
 
 CONVERGE_S = 120.0
 LATE_S = 30.0
 RESTART_S = 0.3
+UNNAMED_SHARE = 0.3
+"""Of the keyless writes of a run that has such: those that leave a gap."""
+CALLBACKS_OUTAGE_MAX = 4_000_000
 ORDERS_MAX = 8
 """How often an operator asks again for what was refused or called off."""
 
@@ -49,11 +54,11 @@ class Result:
 class World:
     def __init__(self, plan: Plan, *, is_traced: bool = False) -> None:
         self.plan = plan
-        self.loop = VirtualLoop()
+        self.loop = VirtualLoop(CALLBACKS_OUTAGE_MAX if plan.kind is Kind.OUTAGE else CALLBACKS_MAX)
         self.faults: list[str] = []
         self.trace: list[str] = []
         self._is_traced = is_traced
-        self._is_healed = False
+        self.is_healed = False
         self._is_over = False
         """Nothing more can come of it: the proxy does not start."""
         self._dice = {
@@ -63,7 +68,8 @@ class World:
         self.clock = SimulatedClock(self.loop)
         self._journal_disk = JournalDisk()
         self._file = FileDisk(
-            f"mirror: {{compare: {{ignore: [{', '.join(IGNORED)}]}}}}\n" if plan.plain else ""
+            f"mirror: {{compare: {{ignore: [{', '.join(IGNORED)}]}}}}\n" if plan.plain else "",
+            (AFFECTING if plan.keyless else "") + (BY_STATE if plan.has_state_route else ""),
         )
         self.disks = {name: StoreDisk() for name in UPSTREAMS}
         self.processes: list[Process] = []
@@ -75,6 +81,9 @@ class World:
         self._alive = set(self._ids) if plan.has_seeded_records else set[str]()
         """Records that are there as far as clients were told: so that most writes are sensible ones."""
         self._back_at_s: dict[str, float] = {}
+        self._operator = Operator(self)
+        self._is_backfilled = False
+        """A backfill has come to a clean end: from then on the mirror alone keeps the two equal."""
         self.marks: Counter[str] = Counter()
         """What happened, counted: a run in which nothing happens proves nothing."""
         if plan.has_seeded_records:
@@ -102,7 +111,7 @@ class World:
             self.network.died(process.name)
         back_s = (
             RESTART_S
-            if self._is_healed
+            if self.is_healed
             else max(RESTART_S, self._back_at_s.get(process.name, 0.0) - self.loop.time())
         )
         start = self._start_proxy if process.name == "proxy" else self._start_upstream
@@ -112,14 +121,14 @@ class World:
         host = self.network.hosts[name]
         if host.process is not None and not host.process.is_dead:
             return
-        if not self._is_healed and self._back_at_s.get(name, 0.0) > self.loop.time() + 1e-6:
+        if not self.is_healed and self._back_at_s.get(name, 0.0) > self.loop.time() + 1e-6:
             return
         process = self._process(name)
         self.note(f"{name} starts")
         disk, dice, plan = self.disks[name], self._dice["disks"], self.plan
 
         def is_full() -> bool:
-            return not self._is_healed and plan.store_full > 0 and dice.random() < plan.store_full
+            return not self.is_healed and plan.store_full > 0 and dice.random() < plan.store_full
 
         def make() -> Upstream:
             return Upstream(
@@ -139,13 +148,13 @@ class World:
         if self.proxy is not None and not self.proxy.process.is_dead:
             return
         process = self._process(name)
-        if self._crashes and not self._is_healed:
+        if self._crashes and not self.is_healed:
             process.dies_at_step = self._crashes.pop(0)
         self.note(f"{name} starts")
         plan, dice = self.plan, self._dice["disks"]
 
         def fails() -> bool:
-            return not self._is_healed and plan.sync_fails > 0 and dice.random() < plan.sync_fails
+            return not self.is_healed and plan.sync_fails > 0 and dice.random() < plan.sync_fails
 
         def make() -> Proxy:
             return Proxy(
@@ -161,7 +170,7 @@ class World:
             await proxy.run()
         except TurnoutError as error:
             self.note(f"the proxy refuses to start: {error}")
-            if self._is_healed and not isinstance(error, UpstreamError):
+            if self.is_healed and not isinstance(error, UpstreamError):
                 self.faults.append(f"the proxy refuses to start: {error}")
                 self._is_over = True
                 return
@@ -170,12 +179,14 @@ class World:
     # -- events ------------------------------------------------------------------------------------------
 
     def _happen(self, event: Event) -> None:
-        if self._is_healed:
+        if self.is_healed:
             return
         self.note(f"{event.what} {event.target} {event.length_s:.3f}")
         match event.what:
             case What.KILL:
                 self._back_at_s[event.target] = self.loop.time() + event.length_s
+                if event.length_s >= HOUR_S:
+                    self.loop.call_later(event.length_s - 1.0, self._look_at_lanes, context=_nobodys())
                 process = (
                     self.network.hosts[event.target].process
                     if event.target in UPSTREAMS
@@ -201,11 +212,28 @@ class World:
                 self.loop.call_later(event.length_s, setattr, self._journal_disk, "is_full", False)
             case What.VALIDATE | What.SWITCH | What.CANARY:
                 self._order(event.what)
+            case What.LEAVE:
+                self._leave(event)
             case What.BACKFILL:
                 tool = Process("tool")
                 self.processes.append(tool)
                 tool.spawn(self._backfill())
                 self.loop.call_later(event.length_s, tool.kill)
+
+    def _leave(self, event: Event) -> None:
+        proxy = self.proxy
+        if proxy is None or not proxy.is_open:
+            self.loop.call_later(0.1, self._happen, event, context=_nobodys())
+            return
+        host = self.network.hosts[proxy.controller.primary]
+        if event.target == "parted":
+            host.is_parted = True
+            self.loop.call_later(event.length_s, setattr, host, "is_parted", False)
+        else:
+            self._back_at_s[host.name] = self.loop.time() + event.length_s
+            if host.process is not None:
+                host.process.kill()
+        self.loop.create_task(self._operator.leave(self.loop.time() + event.length_s))
 
     async def _backfill(self) -> bool:
         """The tool, from whoever is primary to the other; whether it came to a clean end."""
@@ -221,13 +249,14 @@ class World:
             return False
         self.note(f"backfill: {report.as_json()}")
         self.marks["backfill"] += 1
+        self._is_backfilled = self._is_backfilled or report.is_clean
         return report.is_clean
 
     def _order(self, what: What) -> None:
         """An operator's wish; it dies with the proxy."""
         proxy = self.proxy
         if proxy is None or proxy.process.is_dead or not proxy.is_open:
-            if not self._is_healed:
+            if not self.is_healed:
                 self.loop.call_later(0.1, self._order, what)  # an operator tries again until it is there
             return
 
@@ -268,14 +297,21 @@ class World:
     async def _live(self, client: Client) -> None:
         plan, dice = self.plan, client._dice
         for _ in range(plan.writes_each):
-            await client.write(self._ids, self._alive, retries=plan.retries, canary_share=plan.canary_share)
+            if plan.keyless and dice.random() < plan.keyless:
+                await client.write_bulk(
+                    self._alive, is_unnamed=plan.unnamed and dice.random() < UNNAMED_SHARE
+                )
+            else:
+                await client.write(
+                    self._ids, self._alive, retries=plan.retries, canary_share=plan.canary_share
+                )
             while dice.random() < 0.4:
                 await client.read(self._ids, canary_share=0.8)
             await asyncio.sleep(dice.expovariate(1 / plan.think_s))
 
     async def _heal(self) -> None:
         self.note("healed")
-        self._is_healed = True
+        self.is_healed = True
         self._crashes = []
         self.network.heal()
         self._journal_disk.is_full = False
@@ -284,6 +320,19 @@ class World:
         for name in UPSTREAMS:
             self._start_upstream(name)
         self._start_proxy()
+
+    def _look_at_lanes(self) -> None:
+        """P6: what waits is bounded by the keys, however long an upstream was away."""
+        proxy = self.proxy
+        if proxy is None or not proxy.is_open:
+            return
+        most = MIRROR_REPLAYS_PER_LANE_MAX + len(self._clients) + 1
+        for key, lane in proxy.state.lanes.lanes.items():
+            if len(lane.entries) > most:
+                self.faults.append(f"{len(lane.entries)} entries wait for {key}: its lane does not collapse")
+        self.marks["writes in marks"] += sum(
+            one.writes for one in proxy.state.lanes.entries.values() if one.writes > 1
+        )
 
     async def _converge(self) -> None:
         """Writes are taken again, and all that was ever accepted is settled."""
@@ -310,6 +359,7 @@ class World:
                 return
             await asyncio.sleep(0.5)
         while not self._is_at_rest() and not self._is_over:
+            await self._operator.choose()
             if self.loop.time() > end_s:
                 lanes = self.proxy.state.lanes if self.proxy is not None else None
                 left = (
@@ -327,7 +377,9 @@ class World:
         tool = Process("tool")
         self.processes.append(tool)
         proxy = self.proxy
-        if self.plan.lags_behind and not await tool.spawn(self._backfill()):
+        # What a backfill and the mirror have made equal stays so without another one.
+        must_backfill = self.plan.unnamed or (self.plan.lags_behind and not self._is_backfilled)
+        if must_backfill and not await tool.spawn(self._backfill()):
             self.faults.append("a backfill of two healthy upstreams did not come to a clean end")
         said = await proxy.process.spawn(proxy.validate())
         self.note(f"validate: {said}")
@@ -347,10 +399,18 @@ class World:
     def judge(self) -> Result:
         log: list[Said] = [said for client in self._clients for said in client.log]
         entries = {name: disk.entries() for name, disk in self.disks.items()}
-        checker = Checker(entries, log, lags_behind=self.plan.lags_behind, plain=self.plan.plain)
+        checker = Checker(
+            entries,
+            log,
+            lags_behind=self.plan.needs_backfill,
+            plain=self.plan.plain,
+            left=self._operator.left,
+        )
         faults = [*self.faults, *self.loop.faults, *checker.check()]
         marks = self.marks + self.network.marks
         for said in log:
+            if said.is_bulk:
+                marks["keyless writes acknowledged"] += said.status == 200
             if said.is_write:
                 marks[
                     "writes acknowledged"
@@ -375,12 +435,14 @@ def run_seed(seed: int, *, is_traced: bool = False, plan: Plan | None = None) ->
         cache_logger_on_first_use=False,
     )
     try:
-        with simulated_tools(world.network):
+        with simulated_tools(world.network, is_long=world.plan.kind is Kind.OUTAGE):
             world.loop.run_until_complete(world.run())
     except NothingToDoError:
         world.faults.append("everybody waits, and nothing will ever happen")
     except EndlessError:
-        world.faults.append(f"more than {CALLBACKS_MAX:,} callbacks: something goes round for ever")
+        world.faults.append(
+            f"more than {world.loop.callbacks_max:,} callbacks: something goes round for ever"
+        )
     finally:
         world.end()
         structlog.reset_defaults()

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import datetime
 import ssl
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,9 +23,9 @@ class Authority:
         self.ca = str(self.folder / "ca.pem")
         self._made.cert_pem.write_to_path(self.ca)
 
-    def sign(self, *names: str, to: str = "server") -> ClientTls:
+    def sign(self, *names: str, to: str = "server", ends: datetime.datetime | None = None) -> ClientTls:
         """A certificate for these names; one of the same ``to`` is replaced, as a renewal does."""
-        made = self._made.issue_cert(*(names or ("127.0.0.1",)))
+        made = self._made.issue_cert(*(names or ("127.0.0.1",)), not_after=ends)
         files = ClientTls(str(self.folder / f"{to}.pem"), str(self.folder / f"{to}.key"))
         made.private_key_pem.write_to_path(files.key)
         Path(files.certificate).write_bytes(b"".join(blob.bytes() for blob in made.cert_chain_pems))

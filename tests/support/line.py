@@ -55,6 +55,8 @@ class Line:
         self.config.write_text(routing.format(**{name: self._seen(name) for name in ("json", "postgres")}))
         self.env = {"TURNOUT_MIRROR_TOKEN": TOKEN}
         """Of every process."""
+        self.adopt = False
+        """The proxy's next starts take the upstreams over from another journal."""
         self.processes: dict[str, Process] = {}
         self._session: aiohttp.ClientSession | None = None
 
@@ -72,7 +74,7 @@ class Line:
             "postgres": ["serve", "postgres", "--database-url", self.database_url, *listen],
             "proxy": [
                 "proxy", "--config", str(self.config), "--state", str(self.state), *listen,
-                "--admin", f"127.0.0.1:{self.ports['admin']}",
+                "--admin", f"127.0.0.1:{self.ports['admin']}", *(["--adopt"] if self.adopt else []),
             ],
         }[name]  # fmt: skip
         process = Process(*args, env={**self.env, **(env or {})}, cwd=self.folder)

@@ -57,6 +57,7 @@ class Process:
         self._process: asyncio.subprocess.Process | None = None
         self._reader: asyncio.Task[None] | None = None
         self._is_ready = asyncio.Event()
+        self._news = asyncio.Condition()
 
     @property
     def pid(self) -> int:
@@ -96,6 +97,19 @@ class Process:
 
     def events(self, name: str) -> list[dict]:
         return [line for line in self.lines if line.get("event") == name]
+
+    async def told(self, name: str, timeout_s: float = 20.0, **fields: object) -> dict:
+        """The first line of that event with these fields, waited for."""
+
+        def found() -> list[dict]:
+            return [one for one in self.events(name) if fields.items() <= one.items()]
+
+        try:
+            async with asyncio.timeout(timeout_s), self._news:
+                await self._news.wait_for(found)
+        except TimeoutError:
+            raise AssertionError(f"no {name} {fields or ''} within {timeout_s} s:\n{self.output}") from None
+        return found()[0]
 
     async def wait(self, timeout_s: float = 20.0) -> int:
         """Until it ends by itself; its exit code."""
@@ -145,7 +159,9 @@ class Process:
             except ValueError:
                 continue
             if isinstance(line, dict):
-                self.lines.append(line)
+                async with self._news:
+                    self.lines.append(line)
+                    self._news.notify_all()
                 if line.get("event") == "ready":
                     self.ready = line
                     self._is_ready.set()

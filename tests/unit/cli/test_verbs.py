@@ -288,11 +288,13 @@ async def test_history_lists_moment_actor_verb_and_reason(admin, turnout, status
 
 async def test_mirror_status_names_each_dead_letter(admin, turnout, status):
     dead = [{"key": "/api/orders/17", "detail": "422 unstorable"}]
-    admin.on("GET /api/v1/mirror", (200, status["mirror"] | {"dead": dead}))
+    figures = status["mirror"] | {"letters": dead, "dead_letters": 10_000}
+    admin.on("GET /api/v1/mirror", (200, figures))
     result = await turnout("mirror", "status")
     assert result.exit_code == 0, result.output
     assert "lag_seconds   1.250" in result.stdout
     assert "/api/orders/17: 422 unstorable" in result.stdout
+    assert "and 9999 more: turnout dead-letters list" in result.stdout
 
 
 async def test_dead_letters_are_listed_retried_and_dropped(admin, turnout):
@@ -303,7 +305,7 @@ async def test_dead_letters_are_listed_retried_and_dropped(admin, turnout):
         "detail": "422",
         "next": "turnout dead-letters retry /api/orders/17",
     }
-    admin.on("GET /api/v1/dead-letters", (200, {"dead_letters": [letter]}))
+    admin.on("GET /api/v1/dead-letters?count=1000", (200, {"dead_letters": [letter]}))
     admin.on("POST /api/v1/dead-letters/retry", (200, {"retrying": "/api/orders/17"}))
     admin.on("POST /api/v1/dead-letters/drop", (200, {"dropped": "/api/orders/17"}))
     assert "/api/orders/17  since" in (await turnout("dead-letters", "list")).stdout

@@ -2,13 +2,15 @@
 
 import asyncio
 import random
+from collections.abc import Sequence
 
 import pytest
 
 from proxy.control.actual import Actual
 from proxy.control.switching import Passage, Switching
-from proxy.errors import RefusedError
+from proxy.errors import RefusedError, UpstreamError
 from proxy.kinds import Kinds
+from proxy.model import Reply
 from tests.simulation.disk import JournalDisk, SimulatedJournal
 from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.proxy_process import SimulatedClock
@@ -66,5 +68,77 @@ def test_a_passage_that_was_decided_under_another_primary_is_refused() -> None:
     loop = VirtualLoop()
     try:
         loop.run_until_complete(story())
+    finally:
+        loop.end([])
+
+
+class Held:
+    """A mirror with nothing to carry."""
+
+    def __init__(self) -> None:
+        self.is_fenced = False
+
+    async def calm(self, lag_s: float, timeout_s: float) -> bool:
+        return True
+
+    async def drained(self, timeout_s: float) -> bool:
+        return True
+
+    def fence(self, reason: str) -> None:
+        self.is_fenced = True
+
+    def release(self) -> None:
+        self.is_fenced = False
+
+    def set_roles(self, primary: str, secondary: str, epoch: int, *, is_secondary_told: bool) -> None: ...
+
+
+class DyingPrimary:
+    """json does not answer while it is dead; postgres takes whatever it is told."""
+
+    is_dead = True
+
+    async def send(
+        self, upstream: str, method: str, target: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b"", *, timeout_s: float
+    ) -> Reply:  # fmt: skip
+        if upstream == "json" and self.is_dead:
+            raise UpstreamError("json does not answer")
+        return Reply(
+            200,
+            (),
+            b'{"turnout":1,"epoch":1,"role":"none","journal":"journal","number":1,"counters":{}}',
+        )
+
+
+def test_a_passage_whose_primary_dies_under_it_lets_go_of_the_epochs() -> None:
+    """It once waited for the dead primary for ever, and an operator could not leave that one behind."""
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        clock = SimulatedClock(loop)
+        journal = SimulatedJournal(Process("proxy"), JournalDisk(), random.Random(1), sync_s=0.001)
+        actual = Actual(journal, clock)
+        await actual.begin("json")
+        mirror, sender = Held(), DyingPrimary()
+        switching = Switching(
+            actual=actual, mirror=mirror, sender=sender, clock=clock, hold_timeout_s=lambda: 1.0, publish=lambda: None,
+            secondary=lambda: "postgres", kinds=Kinds(("json", "postgres")),
+        )  # fmt: skip
+        switching.is_open = True
+        with pytest.raises(RefusedError, match="json does not answer"):
+            await switching.run(Passage("json", "postgres", wait_s=1.0))
+        assert mirror.is_fenced, "the primary may know the burned epoch"
+        async with switching.alone():
+            pass  # an operator's hand is free
+        sender.is_dead = False
+        while mirror.is_fenced:
+            await asyncio.sleep(0.1)
+        assert switching.is_open
+        assert actual.meta.burned == actual.meta.epoch > 1
+
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(asyncio.wait_for(story(), 60.0))
     finally:
         loop.end([])

@@ -5,6 +5,7 @@ import sqlite3
 from pathlib import Path
 
 import pytest
+from structlog.testing import capture_logs
 
 from proxy.errors import JournalError
 from proxy.journal.entry import Entry, EntryState
@@ -144,7 +145,9 @@ def test_a_start_on_a_full_disk_finds_everything_and_leaves_it_where_it_is(tmp_p
 
     full = sqlite3.connect(path, isolation_level=None, factory=Full)
     fresh = Fresh()
-    assert [(one.seq, one.version) for one in recover(full, path, fresh).entries] == [(1, 10)]
+    with capture_logs() as said:
+        assert [(one.seq, one.version) for one in recover(full, path, fresh).entries] == [(1, 10)]
+    assert [line["event"] for line in said] == ["journal_not_moved"]
     assert (len(fresh), full.execute("select count(*) from fresh").fetchone()) == (1, (1,))
     full.close()
     assert [(one.seq, one.version) for one in recover(db, path, Fresh()).entries] == [(1, 10)]

@@ -140,6 +140,8 @@ class Servers:
     renumbers: bool = False
     adds: dict = field(default_factory=dict)
     is_cut: bool = False
+    hides: bool = False
+    """It answers 404 to a look, and 409 to a POST: the record is there, or was until now."""
     sent: list[str] = field(default_factory=list)
 
     async def send(
@@ -155,6 +157,8 @@ class Servers:
         assert not any(name.startswith("Turnout-") and name != "Turnout-Mirror" for name, _ in headers)
         store = self.old if upstream == "old" else self.new
         self.sent.append(f"{upstream} {method} {target}")
+        if self.hides and upstream == "new":
+            return Reply(409 if method == "POST" else 404, (), b"")
         if method == "GET":
             return Reply(404, (), b"") if target not in store else self._shown(store[target])
         assert upstream == "new", "the primary is only looked at"
@@ -214,6 +218,23 @@ async def test_a_missing_record_is_made_by_post_where_put_is_404() -> None:
     repair, _, _ = repairer(servers)
     assert (await repair.run(KEY)).verdict is Verdict.SETTLED
     assert servers.new == servers.old
+
+
+async def test_a_conflict_says_that_an_earlier_try_has_arrived_so_the_key_is_looked_at_again() -> None:
+    servers = Servers({KEY: {"id": 1, "n": 2}}, {KEY: {"id": 1, "n": 1}}, hides=True)
+    repair, _, _ = repairer(servers)
+    assert (await repair.run(KEY)).verdict is Verdict.AGAIN
+    servers.hides = False
+    assert (await repair.run(KEY)).verdict is Verdict.SETTLED
+    assert servers.new == servers.old
+
+
+async def test_same_difference_a_server_that_neither_shows_a_record_nor_takes_it_is_no_case_for_ever() -> (
+    None
+):
+    servers = Servers({KEY: {"id": 1}}, hides=True)
+    repair, _, _ = repairer(servers)
+    assert [(await repair.run(KEY)).verdict for _ in range(3)] == [Verdict.AGAIN, Verdict.AGAIN, Verdict.DEAD]
 
 
 async def test_what_is_gone_is_deleted() -> None:

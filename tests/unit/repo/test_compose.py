@@ -183,6 +183,7 @@ def test_alerts_cover_what_can_go_wrong_with_a_move():
         "turnout_upstream_up",
         "turnout_config_last_reload_successful",
         "turnout_journal_bytes",
+        "turnout_journal_free_bytes",
         "turnout_mirror_in_doubt",
     ):
         assert metric in names

@@ -149,6 +149,15 @@ def test_every_admin_path_is_in_the_reference_and_no_other():
     assert "GET /api/v1/status" in served
 
 
+def test_every_figure_of_the_mirror_is_in_the_reference_and_no_other():
+    text = (ROOT / "proxy" / "mirror" / "handle.py").read_text("utf-8")
+    told = set(re.findall(r'^            "(\w+)": ', text.partition("def stats")[2], re.MULTILINE))
+    section = read("reference", "admin-api.md").partition("### The mirror's figures")[2].partition("\n## ")[0]
+    rows = re.findall(r"^\| ((?:`\w+`(?:, )?)+) \|", section, re.MULTILINE)
+    assert {name for row in rows for name in re.findall(r"`(\w+)`", row)} == told - {"since"}
+    assert "`since`" in section
+
+
 CODE = re.compile(
     r'(?:\bcode = |[Pp]roblem\(\s*[45]\d\d,\s*|return [45]\d\d,\s*|^\s+[45]\d\d: |^\s+[45]\d\d,\s+)"([a-z]+(?:-[a-z]+)*)"',
     re.MULTILINE,
@@ -160,6 +169,45 @@ def test_every_error_code_is_in_the_reference_and_no_other():
     rows = re.findall(r"^\| ((?:`[a-z-]+`(?:, )?)+) \|", read("reference", "errors.md"), re.MULTILINE)
     listed = {code for row in rows for code in re.findall(r"`([a-z-]+)`", row)}
     assert listed == used
+
+
+SAID = re.compile(
+    r"""\blog\.(info|warning|error|critical|exception)\(\s*"([a-z_]+)"|\bLine\((?:Level\.)?(\w+)[^,]*, "([a-z_]+)\""""
+)
+
+
+def log_events() -> dict[str, set[str]]:
+    """Event → the levels at which the code says it. The level of one that is said at several is worked out there."""
+    found: dict[str, set[str]] = {}
+    for file, text in sources("proxy").items():
+        for level, event, computed, concern in SAID.findall(text):
+            found.setdefault(event or concern, set()).add(level or computed.lower())
+        if file == "proxy/cli/proxy.py":
+            assert '"routing"' in text
+            found["routing"] = {"info"}
+    return found
+
+
+def events_in(heading: str) -> set[str]:
+    section = read("operating", "logs.md").partition(f"## {heading}\n")[2].partition("\n## ")[0]
+    rows = re.findall(r"^(?:\| )?((?:`[a-z_]+`(?:, )?)+)(?: \||:)", section, re.MULTILINE)
+    return {event for row in rows for event in re.findall(r"`([a-z_]+)`", row)}
+
+
+def test_every_event_of_the_log_is_on_its_page_where_its_level_belongs():
+    said = log_events()
+    assert len(said) > 50
+    ours = {event for event, levels in said.items() if "exception" in levels}
+    record = {event for event, levels in said.items() if levels == {"info"}}
+    assert events_in("A fault of ours") == ours
+    assert events_in("For the record") == record
+    assert events_in("What needs a person") == said.keys() - ours - record
+
+
+@pytest.mark.parametrize("event", sorted(events_in("What needs a person")))
+def test_a_line_of_the_log_that_needs_a_person_is_shown_by_a_test(event: str):
+    tests = [path.read_text("utf-8") for path in sorted((ROOT / "tests").rglob("test_*.py"))]
+    assert any(f'"{event}"' in text for text in tests)
 
 
 def rules_of_the_mirror() -> set[str]:
