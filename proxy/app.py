@@ -41,7 +41,7 @@ from proxy.forward.no_mirror import NoMirror
 from proxy.forward.sending import PoolSender
 from proxy.journal.sqlite import SqliteJournal
 from proxy.kinds import Kinds
-from proxy.limits import JOURNAL_BODIES_BYTES_MAX, SHUTDOWN_S_MAX
+from proxy.limits import JOURNAL_BODIES_BYTES_MAX, SHUTDOWN_S_MAX, YOUNG_OBJECTS_MAX
 from proxy.mirror.gate import Gate
 from proxy.mirror.handle import MirrorHandle
 from proxy.mirror.left_behind import LeftBehind
@@ -328,6 +328,7 @@ async def _serve(
     # What the start has made stays: never looked at again, so that a full collection does not stop the loop (decision 6).
     gc.collect()
     gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS_MAX)
     log.info(
         "ready",
         proxy=f"{options.listen[0]}:{port}",

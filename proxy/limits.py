@@ -73,6 +73,9 @@ EPOCH_SHIFT = 40
 
 SHUTDOWN_S_MAX = 10.0
 
+YOUNG_OBJECTS_MAX = 50_000
+"""So many more objects made than freed before the collector looks for cycles among them: above all that is under way at once."""
+
 assert BUFFER_LOW_BYTES < BUFFER_HIGH_BYTES
 assert KEPT_BODY_BYTES_MAX >= BUFFER_HIGH_BYTES, (
     "a kept body must be able to hold what back-pressure lets through"

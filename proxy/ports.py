@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from typing import Protocol
 
-from proxy.errors import TurnoutError
+from proxy.errors import TurnoutError, UpstreamError
 from proxy.model import MirrorAnswer, Place, PrimaryAnswer, Reply, Snapshot, WriteHead
 from proxy.tls import Secure
 
@@ -120,6 +120,35 @@ class Sender(Protocol):
         timeout_s: float,
     ) -> Reply:
         """One request, sent at most once by intent; the whole answer. UpstreamError where there is none. ``target`` is sent as it is."""
+        ...
+
+
+class Answered(Protocol):
+    """A whole answer; its headers are read when they are asked for."""
+
+    @property
+    def status(self) -> int: ...
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]: ...
+    @property
+    def body(self) -> bytes: ...
+
+
+class ReplaySender(Sender, Protocol):
+    """A Sender that can do without a task for each request."""
+
+    def ask(
+        self,
+        upstream: str,
+        method: str,
+        target: str,
+        lines: bytes,
+        body: bytes,
+        *,
+        timeout_s: float,
+        done: Callable[[Answered | UpstreamError], None],
+    ) -> Callable[[], None]:
+        """As ``send``. ``lines`` are header lines, each ended by CRLF. ``done`` is called once, later. Returns a cancel: nobody waits any more."""
         ...
 
 

@@ -98,6 +98,8 @@ class Answering:
         tail = forwarder.answer_tails.get(self.upstream_name) or forwarder.answer_tail(
             self.upstream_name, True
         )
+        if not head.has_date:
+            tail += forwarder.date_line()
         bucket = self.decision.new_bucket
         if bucket is not None:
             tail += _cookie_line(bucket)

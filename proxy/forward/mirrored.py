@@ -11,6 +11,7 @@ Exactly one outcome is told for each intent, and the primary is asked once. Rule
 from __future__ import annotations
 
 from collections.abc import Callable
+from functools import lru_cache
 from typing import TYPE_CHECKING
 
 from proxy.errors import TurnoutError
@@ -31,8 +32,16 @@ if TYPE_CHECKING:
     from proxy.forward.forwarder import Forwarder
     from proxy.forward.listener import ClientConnection
 
+HEADER_SETS_KEPT_MAX = 128
+
 _NOT_REPEATED = frozenset({"host", "content-length", "expect"})
 """End-to-end headers that a replay makes anew."""
+
+
+@lru_cache(maxsize=HEADER_SETS_KEPT_MAX)
+def _repeated(section: bytes) -> tuple[tuple[str, str], ...]:
+    """The end-to-end headers that a replay repeats. A connection's requests say the same again and again."""
+    return tuple((name, value) for name, value in fields.pairs(section) if name.lower() not in _NOT_REPEATED)
 
 
 class HeldWrite(Exchange):
@@ -105,17 +114,12 @@ class MirroredWrite(Exchange):
             self.reason = (
                 Reason.PRIMARY
             )  # until the secondary has answered: what the primary refuses or fails is not the canary's
-        repeated = tuple(
-            (name, value)
-            for name, value in fields.pairs(self.head.fields.forward)
-            if name.lower() not in _NOT_REPEATED
-        )
         route = self.decision.route
         write = WriteHead(
             self.method,
             self.head.target.decode("latin-1"),
             self._place,
-            repeated,
+            _repeated(self.head.fields.forward),
             marks_of(route, self._place, self.method),
             route.is_state,
         )
@@ -278,7 +282,7 @@ class MirroredWrite(Exchange):
             self.answer(head, pieces, False, b"")
             self.cut()
             return
-        self.answer(head, pieces, self._is_answer_whole, self._answer_trailers)
+        super().on_response(head, pieces, self._is_answer_whole, self._answer_trailers)
         client = self.client
         if self.upstream is not None and (client is None or not client.is_full):
             self.upstream.resume()

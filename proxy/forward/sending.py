@@ -1,4 +1,4 @@
-"""Requests of the mirror's own, on the connections that clients' requests use: a ports.Sender without a client library.
+"""Requests of the mirror's own, on the connections that clients' requests use: a ports.ReplaySender without a client library.
 
 A replay costs the proxy about what a client's request does; aiohttp's client took four times as long, which was most of a
 mirrored write. Each request is sent once: a connection that breaks under it is an error, whatever its method.
@@ -7,12 +7,13 @@ mirrored write. Each request is sent once: a connection that breaks under it is 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 
 from proxy.errors import UpstreamError
 from proxy.forward.pool import Pools
 from proxy.forward.upstream import UpstreamConnection
 from proxy.model import Reply
+from proxy.ports import Answered
 from proxy.wire import fields
 from proxy.wire.response import ResponseHead
 
@@ -21,7 +22,7 @@ _NO_BODY = ("GET", "HEAD", "DELETE")
 
 
 class PoolSender:
-    """A ports.Sender over ``pools``, which whoever builds it sets before the first request."""
+    """A ports.ReplaySender over ``pools``, which whoever builds it sets before the first request."""
 
     pools: Pools
 
@@ -39,44 +40,87 @@ class PoolSender:
         *,
         timeout_s: float,
     ) -> Reply:
-        pool = self.pools.named(upstream)
-        connection = pool.take()
-        lines = "".join([f"{name}: {value}\r\n" for name, value in headers])
+        lines = "".join([f"{name}: {value}\r\n" for name, value in headers]).encode("latin-1")
+        came: asyncio.Future[Answered] = self._loop.create_future()
+
+        def done(answer: Answered | UpstreamError) -> None:
+            if came.done():
+                return
+            if isinstance(answer, UpstreamError):
+                came.set_exception(answer)
+            else:
+                came.set_result(answer)
+
+        cancel = self.ask(upstream, method, target, lines, body, timeout_s=timeout_s, done=done)
+        try:
+            answer = await came
+        finally:
+            cancel()
+        return Reply(answer.status, answer.headers, answer.body)
+
+    def ask(
+        self,
+        upstream: str,
+        method: str,
+        target: str,
+        lines: bytes,
+        body: bytes,
+        *,
+        timeout_s: float,
+        done: Callable[[Answered | UpstreamError], None],
+    ) -> Callable[[], None]:
+        pool = self.pools.by_name[upstream]
         length = b"Content-Length: %d\r\n" % len(body) if body or method not in _NO_BODY else b""
-        asking = _Asking(upstream, method, self._loop.create_future())
+        asking = _Asking(upstream, method, done)
         asking.front = f"{method} {target} HTTP/1.1\r\nHost: ".encode("latin-1")
-        asking.rest = b"".join((b"\r\n", lines.encode("latin-1"), self._token_line, length, b"\r\n", body))
-        timer = self._loop.call_later(timeout_s, asking.on_timeout, timeout_s)
+        asking.rest = b"".join((b"\r\n", lines, self._token_line, length, b"\r\n", body))
+        asking.timer = self._loop.call_later(timeout_s, asking.on_timeout, timeout_s)
+        connection = pool.take()
         if connection is None:
             pool.dial(asking)
         else:
             asking.on_dialed(connection)
-        try:
-            return await asking.reply
-        finally:
-            timer.cancel()
-            asking.end()
+        return asking.cancel
+
+
+class _Whole:
+    """A ports.Answered."""
+
+    __slots__ = ("_section", "body", "status")
+
+    def __init__(self, status: int, section: bytes, body: bytes) -> None:
+        self.status = status
+        self._section = section
+        self.body = body
+
+    @property
+    def headers(self) -> tuple[tuple[str, str], ...]:
+        return tuple(fields.pairs(self._section))
 
 
 class _Asking:
     """One request under way: what a connection works for, and who waits for a fresh one."""
 
     __slots__ = (
+        "_done",
         "_head",
         "_name",
         "_pieces",
         "front",
         "is_request_done",
         "method",
-        "reply",
         "rest",
+        "timer",
         "upstream",
     )
 
-    def __init__(self, name: str, method: str, reply: asyncio.Future[Reply]) -> None:
+    timer: asyncio.TimerHandle
+
+    def __init__(self, name: str, method: str, done: Callable[[Answered | UpstreamError], None]) -> None:
         self._name = name
         self.method = method
-        self.reply = reply
+        self._done: Callable[[Answered | UpstreamError], None] | None = done
+        """None once nobody waits any more."""
         self.front = b""
         """The request up to the value of Host."""
         self.rest = b""
@@ -88,7 +132,7 @@ class _Asking:
     # -- the connection ----------------------------------------------------------------------------
 
     def on_dialed(self, connection: UpstreamConnection) -> None:
-        if self.reply.done():
+        if self._done is None:
             connection.pool.put(connection)
             return
         connection.start(self)
@@ -99,11 +143,16 @@ class _Asking:
         self._fail(detail)
 
     def on_timeout(self, timeout_s: float) -> None:
+        self._end()
         self._fail(f"no answer within {timeout_s:g} s")
-        self.end()
 
-    def end(self) -> None:
-        """Nobody waits any more: an answer that is still to come must not be taken for another's."""
+    def cancel(self) -> None:
+        self._done = None
+        self.timer.cancel()
+        self._end()
+
+    def _end(self) -> None:
+        """An answer that is still to come must not be taken for another's."""
         if self.upstream is not None:
             self.upstream.abort()
 
@@ -113,8 +162,8 @@ class _Asking:
         """A 1xx tells the mirror nothing."""
 
     def on_switch(self, head: ResponseHead, early: bytes) -> None:  # noqa: ARG002 - upstream.Asker's
+        self._end()
         self._fail("it answers 101 to a request that asked for nothing of the kind")
-        self.end()
 
     def on_response(self, head: ResponseHead, pieces: list[bytes], is_done: bool, trailers: bytes) -> None:
         self._head = head
@@ -123,8 +172,8 @@ class _Asking:
     def on_pieces(self, pieces: list[bytes], is_done: bool, trailers: bytes) -> None:  # noqa: ARG002 - upstream.Asker's
         self._pieces += pieces
         head = self._head
-        if is_done and head is not None and not self.reply.done():
-            self.reply.set_result(Reply(head.status, tuple(fields.pairs(head.raw)), b"".join(self._pieces)))
+        if is_done and head is not None:
+            self._tell(_Whole(head.status, head.raw, b"".join(self._pieces)))
 
     def on_upstream_failed(self, kind: str, detail: str, *, is_untouched: bool) -> None:  # noqa: ARG002 - upstream.Asker's
         self._fail(detail)
@@ -135,7 +184,10 @@ class _Asking:
     def on_upstream_writable(self) -> None: ...
 
     def _fail(self, detail: str) -> None:
-        if not self.reply.done():
-            self.reply.set_exception(
-                UpstreamError(f"{self._name} does not answer: {detail}", f"is {self._name} running?")
-            )
+        self._tell(UpstreamError(f"{self._name} does not answer: {detail}", f"is {self._name} running?"))
+
+    def _tell(self, answer: Answered | UpstreamError) -> None:
+        done, self._done = self._done, None
+        if done is not None:
+            self.timer.cancel()
+            done(answer)

@@ -248,7 +248,7 @@ class UpstreamConnection(asyncio.Protocol):
             exchange.on_response(head, [], True, b"")
         elif length is not None and size - at >= length:
             body = data[at : at + length]
-            if head.is_plain and head.keeps_alive and at <= KNOWN_HEAD_BYTES_MAX:
+            if head.is_http11 and head.keeps_alive and at <= KNOWN_HEAD_BYTES_MAX:
                 self._last_bytes, self._last_head = data[:at], head
             self._done(exchange, size - at > length)
             exchange.on_response(head, [body] if length else [], True, b"")

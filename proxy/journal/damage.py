@@ -9,6 +9,7 @@ A log cut off exactly behind one of its commits cannot be told from one that end
 
 from __future__ import annotations
 
+import os
 import sqlite3
 import struct
 from pathlib import Path
@@ -49,6 +50,11 @@ def find_damage(path: Path, *, had_log: bool) -> str:
 def has_frames(log: Path) -> bool:
     """Whether the log holds more than its head."""
     return log.exists() and log.stat().st_size > HEADER_BYTES
+
+
+def log_frames(index_fd: int) -> int:
+    """How many frames the log holds that belong to it, by its shared-memory file (walformat.html, WAL-index header)."""
+    return int(_MAX_FRAME.unpack(os.pread(index_fd, _MAX_FRAME.size, _MAX_FRAME_AT))[0])
 
 
 def _header_fault(log: Path) -> str:

@@ -7,7 +7,7 @@ import time
 import uuid
 from importlib import resources
 
-SCRIPTS = ("001_schema.sql", "002_operating.sql", "003_marks.sql")
+SCRIPTS = ("001_schema.sql", "002_operating.sql", "003_marks.sql", "004_fresh.sql")
 """Each leads to the next format; an older journal runs those that it lacks when it is opened."""
 
 FORMAT = len(SCRIPTS)

@@ -22,9 +22,13 @@ from proxy.errors import JournalError
 from proxy.journal.damage import find_damage
 from proxy.journal.entry import Entry, EntryState
 from proxy.journal.formats import FORMAT, upgrade
+from proxy.journal.fresh import Fresh
 from proxy.journal.store import DeadLetter, GapMark, JournalMeta, Override, Pause, Recovered, Returning
 
 log = structlog.get_logger("journal")
+
+CACHE_BYTES = 32 << 20
+"""Holds all that ``fresh`` may hold, and a move of it: nothing is read back, and a transaction is written in one piece."""
 
 LOG_AT = 16
 LOG_THERE, LOG_EMPTY = b"log\n", b"---\n"
@@ -138,6 +142,7 @@ def open_database(path: Path, *, had_log: bool) -> sqlite3.Connection:
         db.execute("pragma journal_mode=wal")
         db.execute("pragma synchronous=full")
         db.execute("pragma wal_autocheckpoint=0")
+        db.execute(f"pragma cache_size=-{CACHE_BYTES >> 10}")
         version = int(db.execute("pragma user_version").fetchone()[0])
         if version > FORMAT:
             raise JournalError(
@@ -154,7 +159,30 @@ def open_database(path: Path, *, had_log: bool) -> sqlite3.Connection:
     return db
 
 
-def recover(db: sqlite3.Connection) -> Recovered:
+def recover(db: sqlite3.Connection, path: Path, fresh: Fresh) -> Recovered:
+    """What a start finds. What is in ``fresh`` moves into ``entries`` first; where the disk has no room for that it is read
+    as if it had, and stays: ``fresh`` knows of it."""
+    try:
+        totals = fresh.load(db)
+        if totals is None:
+            return _read(db)
+        db.execute("begin immediate")
+        fresh.move(db)
+        db.execute("update meta set value=? where name='totals'", (json.dumps(totals),))
+        found = _read(db)
+    except (sqlite3.DatabaseError, ValueError) as error:
+        raise _corrupt(path, error) from error
+    try:
+        db.execute("commit")
+    except sqlite3.OperationalError as error:
+        db.execute("rollback")
+        log.warning("journal_not_moved", path=str(path), error=str(error), next="make room on its disk")
+    else:
+        fresh.moved()
+    return found
+
+
+def _read(db: sqlite3.Connection) -> Recovered:
     raw = dict(cast("list[tuple[str, str]]", db.execute("select name, value from meta").fetchall()))
     meta = JournalMeta(
         journal_id=raw["journal_id"],

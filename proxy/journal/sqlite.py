@@ -5,8 +5,8 @@ transaction, syncs once, and wakes the event loop once for the whole batch. Noth
 event loop: reads would stall behind the disk.
 
 Checkpoints copy the WAL back into the database and sync twice. They run beside the writer, on a connection of their
-own that takes no lock the writer needs; inside the writer only when the WAL has outgrown WAL_BYTES_MAX under
-unbroken load, or when the disk is nearly full: then the WAL is cut off, which gives its space back.
+own that takes no lock the writer needs; what little came meanwhile is copied by the writer, and then the WAL begins anew in
+the same file. It is cut off, which gives its space back, when it has outgrown WAL_BYTES_MAX, or the disk is nearly full.
 """
 
 from __future__ import annotations
@@ -26,7 +26,8 @@ from typing import Any, TypeVar
 import structlog
 
 from proxy.errors import JournalError, JournalFullError, TurnoutError
-from proxy.journal.damage import has_frames
+from proxy.journal import fresh
+from proxy.journal.damage import FRAME_HEADER_BYTES, has_frames, log_frames
 from proxy.journal.entry import Entry
 from proxy.journal.opening import (
     copy_after_failed_sync,
@@ -40,10 +41,16 @@ from proxy.journal.rows import (
     DELETE_ENTRIES,
     INSERT_INTENTS,
     UPDATE_OUTCOMES,
+    IntentRow,
+    OutcomeRow,
     execute_rows,
     intent_row,
+    intent_values,
     outcome_row,
+    outcome_values,
 )
+from proxy.journal.space import disk_bytes, file_bytes, free_bytes
+from proxy.journal.works import attempt
 from proxy.limits import JOURNAL_BATCH_MAX, JOURNAL_RESERVE_BYTES
 from proxy.ports import Done
 
@@ -56,10 +63,12 @@ SEQ_BLOCK = 10_000
 
 LAZY_S_MAX = 0.05
 LAZY_AGAIN_S = 1.0
-WAL_BYTES_BESIDE = 4 << 20
+WAL_BYTES_BESIDE = 16 << 20
 WAL_BYTES_MAX = 64 << 20
 FREE_IS_FAR = 64
 """With so many times the reserve free, once a second is often enough to look."""
+FREE_IS_ROOMY = 8
+"""With less than so many times the reserve free, every commit goes straight into ``entries``, from which few bytes are deleted with few."""
 FULL_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
 CHECKPOINT_PAUSE_S = 0.2
 """Between two checkpoints: they share the disk with the writer."""
@@ -72,6 +81,10 @@ STEP_ENTRIES = 8
 
 PAGE_BYTES = 4096
 
+FRESH_BYTES_MAX = 16 << 20
+FRESH_ENTRIES_MAX = 20_000
+"""What may lie in ``fresh`` before the oldest of it moves; on a small disk less."""
+
 
 class _Batch:
     """What the writer commits together, by kind; the kinds of one entry always run in this order."""
@@ -79,8 +92,8 @@ class _Batch:
     __slots__ = ("callbacks", "dones", "intents", "outcomes", "seqs", "totals", "works")
 
     def __init__(self) -> None:
-        self.intents: list[tuple[Entry, Done]] = []
-        self.outcomes: list[tuple[Entry, Done]] = []
+        self.intents: list[tuple[IntentRow, Done]] = []
+        self.outcomes: list[tuple[OutcomeRow, Done]] = []
         self.works: list[
             tuple[Callable[[sqlite3.Connection], Any], Callable[[Any, Exception | None], None]]
         ] = []
@@ -90,6 +103,17 @@ class _Batch:
         self.dones: list[Done] = []
         """Called once ``seqs`` are gone."""
         self.callbacks: list[tuple[Done, TurnoutError | None]] = []
+
+
+class _Lazy:
+    """Entries that go, and what is to be counted and told then."""
+
+    __slots__ = ("dones", "seqs", "totals")
+
+    def __init__(self) -> None:
+        self.seqs: list[int] = []
+        self.totals: dict[str, int] = {}
+        self.dones: list[Done] = []
 
 
 class SqliteJournal:
@@ -103,10 +127,11 @@ class SqliteJournal:
         self._queue: queue.SimpleQueue[list[tuple[str, Any, Any]] | None] = queue.SimpleQueue()
         self._submitted: list[tuple[str, Any, Any]] = []
         """What this step of the event loop asks for; the writer gets it in one piece, and is woken once."""
-        self._lazy_seqs: list[int] = []
-        self._lazy_totals: dict[str, int] = {}
-        self._lazy_done: list[Done] = []
-        self._lazy_lock = threading.Lock()
+        self._lazy: _Lazy | None = None
+        """What may wait for somebody else's commit."""
+        self._is_lazy_due = False
+        self._left: _Lazy | None = None
+        """The writer's: what found no room, for its next commit."""
         self.fsync_observe: Callable[[float], None] = _ignore_duration
         folder.mkdir(parents=True, exist_ok=True)
         self._lock_fd, had_log = lock(folder)
@@ -115,18 +140,24 @@ class SqliteJournal:
             if copy_after_failed_sync(self._path, had_log=had_log, lock_fd=self._lock_fd):
                 had_log = False
             self._db = open_database(self._path, had_log=had_log)
-            self.recovered = recover(self._db)
+            self._fresh = fresh.Fresh()
+            self.recovered = recover(self._db, self._path, self._fresh)
         except BaseException:
             os.close(self._lock_fd)
             raise
         self._seq_ceiling = self.recovered.next_seq - 1
         self._totals = dict(self.recovered.meta.totals)
-        disk_bytes = _disk_bytes(folder)
-        self._reserve_bytes = min(JOURNAL_RESERVE_BYTES, disk_bytes // 10)
-        self._wal_bytes_beside = min(WAL_BYTES_BESIDE, disk_bytes // 16)
+        whole_bytes = disk_bytes(folder)
+        self._reserve_bytes = min(JOURNAL_RESERVE_BYTES, whole_bytes // 10)
+        self._wal_bytes_beside = min(WAL_BYTES_BESIDE, whole_bytes // 16)
+        self._fresh_bytes_max = min(FRESH_BYTES_MAX, whole_bytes // 64)
         self._free_checked_s = 0.0
         self._free_bytes = 0
+        # Open until the database is closed: closing any descriptor of that file would release SQLite's locks on it.
+        self._index_fd = os.open(self._path.with_name(self._path.name + "-shm"), os.O_RDONLY | os.O_CLOEXEC)
         self._checkpoint_due = threading.Event()
+        self._is_copied = False
+        """The log has just been copied, but for what came meanwhile."""
         self._is_closing = False
         self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
         self._thread.start()
@@ -138,23 +169,31 @@ class SqliteJournal:
     # -- submitting: on the event loop -------------------------------------------------------------
 
     def intent(self, entry: Entry, done: Done) -> None:
-        self._submit(("intent", entry, done))
+        self._submit(("intent", intent_row(entry), done))
 
     def outcome(self, entry: Entry, done: Done) -> None:
-        self._submit(("outcome", entry, done))
+        self._submit(("outcome", outcome_row(entry), done))
 
     def ended(
         self, seqs: Sequence[int], totals: dict[str, int] | None = None, done: Done | None = None
     ) -> None:
-        with self._lazy_lock:
-            was_empty = not self._lazy_seqs and not self._lazy_totals
-            self._lazy_seqs.extend(seqs)
-            for name, count in (totals or {}).items():
-                self._lazy_totals[name] = self._lazy_totals.get(name, 0) + count
-            if done is not None:
-                self._lazy_done.append(done)
-        if was_empty:
-            self._loop.call_later(LAZY_S_MAX, self._submit, ("lazy", None, None))
+        lazy = self._lazy
+        if lazy is None:
+            lazy = self._lazy = _Lazy()
+            if not self._is_lazy_due:
+                self._is_lazy_due = True
+                self._loop.call_later(LAZY_S_MAX, self._lazy_is_due)
+        lazy.seqs += seqs
+        if totals:
+            for name, count in totals.items():
+                lazy.totals[name] = lazy.totals.get(name, 0) + count
+        if done is not None:
+            lazy.dones.append(done)
+
+    def _lazy_is_due(self) -> None:
+        self._is_lazy_due = False
+        if self._lazy is not None:
+            self._hand_over()
 
     def _submit(self, item: tuple[str, Any, Any]) -> None:
         self._submitted.append(item)
@@ -163,6 +202,9 @@ class SqliteJournal:
 
     def _hand_over(self) -> None:
         items, self._submitted = self._submitted, []
+        if self._lazy is not None:
+            items.append(("lazy", self._lazy, None))
+            self._lazy = None
         if items:
             self._queue.put(items)
 
@@ -188,11 +230,11 @@ class SqliteJournal:
         return await future
 
     def size_bytes(self) -> int:
-        return sum(_size(path) for path in (self._path, self._wal))
+        return sum(file_bytes(path) for path in (self._path, self._wal))
 
     def room(self) -> tuple[int, int, int]:
         """Bytes free on its disk, those below which no new intent is taken, and all that the disk has."""
-        return _free_bytes(self._folder), self._reserve_bytes, _disk_bytes(self._folder)
+        return free_bytes(self._folder), self._reserve_bytes, disk_bytes(self._folder)
 
     async def close(self) -> None:
         self._hand_over()
@@ -203,6 +245,7 @@ class SqliteJournal:
         await asyncio.to_thread(self._checkpointer.join)
         self._say_log(is_there=False)
         self._db.close()
+        os.close(self._index_fd)
         os.close(self._lock_fd)
 
     @property
@@ -240,14 +283,18 @@ class SqliteJournal:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
                     self._loop.call_soon_threadsafe(_call_all, batch.callbacks)
             self._maybe_checkpoint()
+        if not self._fresh.is_empty:
+            self._try(_Batch())
 
     def _commit(self, batch: _Batch) -> None:
-        with self._lazy_lock:
-            batch.seqs, self._lazy_seqs = self._lazy_seqs, []
-            batch.totals, self._lazy_totals = self._lazy_totals, {}
-            batch.dones, self._lazy_done = self._lazy_done, []
-        if self._is_tight():
+        if self._left is not None:
+            left, self._left = self._left, None
+            _add(left, batch)
+        is_tight = self._is_tight()
+        if is_tight:
             self._make_room()
+            if not self._fresh.is_empty and self._try(_Batch()) is not None:
+                self._try(_Batch(), is_lean=True)
             if batch.intents and self._is_low():
                 full = JournalFullError(
                     "the journal's disk is nearly full: no new writes", f"free space below {self._folder}"
@@ -255,7 +302,7 @@ class SqliteJournal:
                 batch.callbacks.extend((done, full) for _, done in batch.intents)
                 batch.intents = []
             self._settle_in_steps(batch)
-        error = self._try(batch)
+        error = self._try(batch, may_append=self._is_roomy())
         if error is not None:
             log.error("journal_write_failed", error=str(error), path=str(self._path))
             self._commit_apart(batch, error)
@@ -281,9 +328,26 @@ class SqliteJournal:
             one = _Batch()
             one.works = [(work, finish)]
             again = self._try(one)
-            if again is not None:
+            if again is not None and not self._read(one):
                 one.callbacks.append((_bind(finish, None, _translate(again, self._folder)), None))
             batch.callbacks += one.callbacks
+
+    def _read(self, one: _Batch) -> bool:
+        """Whether its work only reads: that needs no room. It sees what is fresh as if it had moved, and that is taken back."""
+        (work, finish), db = one.works[0], self._db
+        try:
+            db.execute("begin immediate")
+            self._fresh.move(db)
+            before = db.total_changes
+            result, error = attempt(db, work)
+            has_changed = db.total_changes != before
+        except sqlite3.Error:
+            return False
+        finally:
+            self._rollback()
+        if not has_changed:
+            one.callbacks.append((_bind(finish, result, error), None))
+        return not has_changed
 
     def _settle_in_steps(self, batch: _Batch) -> None:
         """Takes what has ended out of the batch, a few entries at a time: each step needs little room, and gives some back."""
@@ -305,21 +369,21 @@ class SqliteJournal:
 
     def _put_back(self, lazy: _Batch) -> None:
         """For a later commit; one comes also where nobody writes."""
-        with self._lazy_lock:
-            self._lazy_seqs[:0] = lazy.seqs
-            self._lazy_done[:0] = lazy.dones
-            for name, count in lazy.totals.items():
-                self._lazy_totals[name] = self._lazy_totals.get(name, 0) + count
+        left = self._left = _Lazy()
+        left.seqs, left.totals, left.dones = lazy.seqs, lazy.totals, lazy.dones
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._look_again)
 
     def _look_again(self) -> None:
         self._loop.call_later(LAZY_AGAIN_S, self._submit, ("lazy", None, None))
 
-    def _try(self, batch: _Batch, *, is_lean: bool = False) -> sqlite3.Error | None:
+    def _try(self, batch: _Batch, *, is_lean: bool = False, may_append: bool = False) -> sqlite3.Error | None:
         """Why it could not be written, or None. A failed sync ends the process."""
         try:
-            self._write(batch, is_lean=is_lean)
+            if may_append and not batch.works:
+                self._append(batch)
+            else:
+                self._write(batch, is_lean=is_lean)
         except sqlite3.Error as error:
             self._rollback()
             self._demand_sync(error)
@@ -333,43 +397,90 @@ class SqliteJournal:
             self._fatal(f"the journal could not be synced ({error}): the disk can no longer be believed")
             raise error
 
+    def _append(self, batch: _Batch) -> None:
+        """The short way: one row, which is a transaction by itself, synced; then the callbacks are due."""
+        if not (batch.intents or batch.outcomes or batch.seqs or batch.totals):
+            batch.callbacks.extend((done, None) for done in batch.dones)
+            return
+        known, totals = self._fresh, batch.totals
+        upto = known.oldest(self._fresh_bytes_max, FRESH_ENTRIES_MAX)
+        if upto is not None:
+            self._db.execute("begin immediate")
+            known.move(self._db, upto)
+            self._db.execute("commit")
+            known.moved(upto)
+        intents = [row for row, _ in batch.intents]
+        outcomes = [row for row, _ in batch.outcomes]
+        row = known.next_row(fresh.encode(intents, outcomes, batch.seqs, self._with(totals)))
+        began = time.perf_counter()
+        if intents and intents[-1][0] > self._seq_ceiling:
+            self._db.execute("begin immediate")
+            self._reserve_seqs(intents[-1][0])
+            self._db.execute(fresh.INSERT, row)
+            self._db.execute("commit")
+        else:
+            self._db.execute(fresh.INSERT, row)
+        self._written(batch, began)
+        known.added(row, intents, outcomes, batch.seqs)
+
     def _write(self, batch: _Batch, *, is_lean: bool) -> None:
-        """In one synced transaction; then its callbacks are due. ``is_lean``: outcomes without their bodies."""
-        db, seqs, totals = self._db, batch.seqs, batch.totals
-        if not (batch.intents or batch.outcomes or batch.works or seqs or totals):
+        """Into ``entries``, all that is fresh before it, in one synced transaction; then the callbacks are due.
+
+        ``is_lean``: outcomes without their bodies.
+        """
+        db, seqs, totals, known = self._db, batch.seqs, batch.totals, self._fresh
+        has_fresh = not known.is_empty
+        if not (batch.intents or batch.outcomes or batch.works or seqs or totals or has_fresh):
             batch.callbacks.extend((done, None) for done in batch.dones)
             return
         results: list[tuple[Done, TurnoutError | None]] = []
         began, changed = time.perf_counter(), db.total_changes
         db.execute("begin immediate")
+        if has_fresh:
+            known.move(db, is_lean=is_lean)
         if batch.intents:
-            top = batch.intents[-1][0].seq
+            top = batch.intents[-1][0][0]
             if top > self._seq_ceiling:
-                ceiling = top + SEQ_BLOCK
-                db.execute("update meta set value=? where name='seq_ceiling'", (str(ceiling),))
-            execute_rows(db, INSERT_INTENTS, [intent_row(entry) for entry, _ in batch.intents])
+                self._reserve_seqs(top)
+            execute_rows(db, INSERT_INTENTS, [intent_values(row) for row, _ in batch.intents])
         if batch.outcomes:
             # Of several outcomes of one entry (a mark that has grown) only the last one: one statement takes them in no order.
-            last = {entry.seq: entry for entry, _ in batch.outcomes}
-            rows = [outcome_row(entry, is_lean=is_lean) for entry in last.values()]
-            execute_rows(db, UPDATE_OUTCOMES, rows)
+            last = {row[0]: row for row, _ in batch.outcomes}
+            execute_rows(db, UPDATE_OUTCOMES, [outcome_values(row, is_lean=is_lean) for row in last.values()])
         for work, finish in batch.works:
-            results.append((_bind(finish, *_attempt(db, work)), None))
+            results.append((_bind(finish, *attempt(db, work)), None))
         if seqs:
             execute_rows(db, DELETE_ENTRIES, [(seq,) for seq in seqs])
-        if totals:
-            merged = {
-                name: self._totals.get(name, 0) + totals.get(name, 0) for name in {*self._totals, *totals}
-            }
-            db.execute("update meta set value=? where name='totals'", (json.dumps(merged),))
+        if totals or has_fresh:
+            db.execute("update meta set value=? where name='totals'", (json.dumps(self._with(totals)),))
         db.execute("commit")
-        if db.total_changes != changed:  # one that only read syncs nothing
+        known.moved()
+        self._written(batch, began, results, is_synced=db.total_changes != changed)
+
+    def _reserve_seqs(self, top: int) -> None:
+        self._db.execute("update meta set value=? where name='seq_ceiling'", (str(top + SEQ_BLOCK),))
+
+    def _with(self, totals: dict[str, int]) -> dict[str, int]:
+        """All totals, once these are added."""
+        known = self._totals
+        return {name: known.get(name, 0) + totals.get(name, 0) for name in {**known, **totals}}
+
+    def _written(
+        self,
+        batch: _Batch,
+        began: float,
+        results: Sequence[tuple[Done, TurnoutError | None]] = (),
+        *,
+        is_synced: bool = True,
+    ) -> None:
+        """It is on disk: note that, and let it be told."""
+        if is_synced:  # one that only read syncs nothing
             self.fsync_observe(time.perf_counter() - began)
         if not self._has_said_log and has_frames(self._wal):  # a transaction that only read leaves no log
             self._say_log(is_there=True)
-        if batch.intents and batch.intents[-1][0].seq > self._seq_ceiling:
-            self._seq_ceiling = batch.intents[-1][0].seq + SEQ_BLOCK
-        for name, count in totals.items():
+        if batch.intents and batch.intents[-1][0][0] > self._seq_ceiling:
+            self._seq_ceiling = batch.intents[-1][0][0] + SEQ_BLOCK
+        for name, count in batch.totals.items():
             self._totals[name] = self._totals.get(name, 0) + count
         batch.callbacks.extend((done, None) for _, done in batch.intents)
         batch.callbacks.extend((done, None) for _, done in batch.outcomes)
@@ -386,8 +497,12 @@ class SqliteJournal:
         now = time.monotonic()
         if now - self._free_checked_s > 1.0 or self._free_bytes < FREE_IS_FAR * self._reserve_bytes:
             self._free_checked_s = now
-            self._free_bytes = _free_bytes(self._folder)
+            self._free_bytes = free_bytes(self._folder)
         return self._free_bytes < self._reserve_bytes
+
+    def _is_roomy(self) -> bool:
+        """Whether what is fresh may lie until it moves: on a disk that fills up it moves long before there is no room for that."""
+        return self._free_bytes >= FREE_IS_ROOMY * self._reserve_bytes
 
     def _is_low(self) -> bool:
         """Whether a new intent is refused: it may use pages that are free inside the database, if the log has room."""
@@ -398,7 +513,7 @@ class SqliteJournal:
 
     def _make_room(self) -> None:
         """Give back what the log holds twice."""
-        if _size(self._wal) > self._wal_bytes_beside // 2:
+        if file_bytes(self._wal) > self._wal_bytes_beside // 2:
             self._cut_log()
 
     def _cut_log(self) -> None:
@@ -409,11 +524,23 @@ class SqliteJournal:
             self._demand_sync(error)  # a full disk: the log stays, and the next try may work
 
     def _maybe_checkpoint(self) -> None:
-        size = _size(self._wal)
-        if size > WAL_BYTES_MAX:
+        if self._is_copied:
+            # Little is left. With that copied too the next commit begins the log anew, over the blocks that the file has already: to
+            # sync those costs less than half of what it costs to make a file longer.
+            self._is_copied = False
+            self._checkpoint()
+            return
+        used = log_frames(self._index_fd) * (FRAME_HEADER_BYTES + PAGE_BYTES)
+        if used > WAL_BYTES_MAX:
             self._cut_log()
-        elif size > self._wal_bytes_beside:
+        elif used > self._wal_bytes_beside and not self._checkpoint_due.is_set():
             self._checkpoint_due.set()
+
+    def _checkpoint(self) -> None:
+        try:
+            self._db.execute("pragma wal_checkpoint(passive)").fetchall()
+        except sqlite3.Error as error:
+            self._demand_sync(error)
 
     def _say_log(self, *, is_there: bool) -> None:
         self._has_said_log = is_there
@@ -429,13 +556,16 @@ class SqliteJournal:
                 self._checkpoint_due.wait()
                 if self._is_closing:
                     return
-                self._checkpoint_due.clear()
                 try:
                     db.execute("pragma wal_checkpoint(passive)").fetchall()
                 except sqlite3.Error as error:
                     with contextlib.suppress(sqlite3.Error):
                         self._demand_sync(error)
+                self._is_copied = True
                 time.sleep(CHECKPOINT_PAUSE_S)
+                self._checkpoint_due.clear()
+                if self._is_closing:  # said during the pause, and just cleared
+                    return
         finally:
             db.close()
 
@@ -451,23 +581,15 @@ def _sort(item: tuple[str, Any, Any], batch: _Batch) -> None:
         batch.outcomes.append((what, done))
     elif kind == "work":
         batch.works.append((what, done))
+    elif what is not None:
+        _add(what, batch)
 
 
-def _attempt(
-    db: sqlite3.Connection, work: Callable[[sqlite3.Connection], Any]
-) -> tuple[Any, Exception | None]:
-    """A work that refuses (raises) is undone alone; the batch around it stands."""
-    db.execute("savepoint work")
-    try:
-        result = work(db)
-    except sqlite3.Error:
-        raise
-    except Exception as error:  # noqa: BLE001 - it is the caller's, who gets it back
-        db.execute("rollback to work")
-        db.execute("release work")
-        return None, error
-    db.execute("release work")
-    return result, None
+def _add(lazy: _Lazy, batch: _Batch) -> None:
+    batch.seqs += lazy.seqs
+    batch.dones += lazy.dones
+    for name, count in lazy.totals.items():
+        batch.totals[name] = batch.totals.get(name, 0) + count
 
 
 def _bind(finish: Callable[[Any, Exception | None], None], result: Any, error: Exception | None) -> Done:
@@ -503,20 +625,3 @@ def _end_process(why: str) -> None:
 
 def _ignore_duration(_: float) -> None:
     """Stands in until the metrics are bound."""
-
-
-def _size(path: Path) -> int:
-    try:
-        return path.stat().st_size
-    except OSError:
-        return 0
-
-
-def _disk_bytes(folder: Path) -> int:
-    stat = os.statvfs(folder)
-    return stat.f_blocks * stat.f_frsize
-
-
-def _free_bytes(folder: Path) -> int:
-    stat = os.statvfs(folder)
-    return stat.f_bavail * stat.f_frsize

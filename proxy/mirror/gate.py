@@ -9,13 +9,12 @@ from __future__ import annotations
 import asyncio
 from collections import deque
 from collections.abc import Callable
-from dataclasses import replace
 
 import structlog
 
 from proxy.errors import TurnoutError, UpstreamError
 from proxy.failpoints import hit
-from proxy.journal.entry import Entry, EntryEvent, EntryState
+from proxy.journal.entry import Entry, EntryEvent
 from proxy.journal.store import GapMark, JournalStore
 from proxy.limits import (
     HELD_WRITES_MAX,
@@ -27,7 +26,7 @@ from proxy.mirror import settle
 from proxy.mirror.lanes import Replay
 from proxy.mirror.state import MirrorState
 from proxy.model import MirrorAnswer, Place, PrimaryAnswer, WriteHead
-from proxy.ports import Clock, Done
+from proxy.ports import Answered, Clock, Done
 from proxy.protocol import parse_write_version
 from proxy.routing.place import covers, key_of_answer
 
@@ -157,21 +156,18 @@ class Gate:
         return seq
 
     def headers_for(self, seq: int) -> bytes:
-        if not self._state.kinds.is_versioned(self._state.roles.primary):
+        own = self.write_headers()
+        if not own:
             return b""
         lowest_open = self._lanes.lowest_open()
         return b"Turnout-Request: %d; open=%d\r\n%b" % (
             seq,
             seq if lowest_open is None else lowest_open,
-            self.write_headers(),
+            own,
         )
 
     def write_headers(self) -> bytes:
-        roles = self._state.roles
-        if not self._state.kinds.is_versioned(roles.primary):
-            return b""
-        token = f"Turnout-Token: {roles.token}\r\n" if roles.token else ""
-        return f"Turnout-Epoch: {roles.epoch} {roles.journal_id}\r\n{token}".encode("latin-1")
+        return self._state.write_headers
 
     def accepted(self, seq: int, answer: PrimaryAnswer, durable: Done) -> None:
         hit("primary-answered")
@@ -189,7 +185,7 @@ class Gate:
             entry,
             answer,
             is_exact=self._state.is_exact,
-            is_numbered=self._state.kinds.is_versioned(self._state.roles.primary),
+            is_numbered=self._state.is_numbered,
         )
         if entry.key is None and not entry.marks and not is_replayable:
             self._accepted_without_key(entry, durable)
@@ -200,7 +196,6 @@ class Gate:
         if entry.is_replayable or settle.is_record(answer):
             # What a repair from the journal needs, should the primary die (mirror/salvage.py).
             entry.answer_body = answer.body
-        state_after = _as_accepted(entry)
 
         def on_disk(error: TurnoutError | None) -> None:
             if error is not None:
@@ -217,7 +212,8 @@ class Gate:
             durable(error)
             hit("client-answered")
 
-        self._journal.outcome(state_after, on_disk)
+        # The row says accepted; the entry in memory becomes it only once that is on disk.
+        self._journal.outcome(entry, on_disk)
 
     def rejected(self, seq: int) -> None:
         self._end(seq, EntryEvent.REJECTED, self._state.stats.add("rejected"))
@@ -321,13 +317,13 @@ class Gate:
         )
         return not is_busy and len(lane.entries) == 1 and not lane.is_dead
 
-    def replayed(self, seq: int, answer: MirrorAnswer | None) -> None:
+    def replayed(self, seq: int, answer: Answered | None) -> None:
         """The replayer's word on a replay (None: not equal, or not in time)."""
-        waiting = self._answers.pop(seq, None)
+        waiting = self._answers.pop(seq, None) if self._answers else None
         if waiting is not None:
             done, timer = waiting
             timer.cancel()
-            done(answer)
+            done(None if answer is None else MirrorAnswer(answer.status, answer.headers, answer.body))
 
     # -- readers -----------------------------------------------------------------------------------
 
@@ -451,11 +447,6 @@ def _held_too_long(reason: str) -> UpstreamError:
     error.status = 503
     error.code = "unavailable"
     return error
-
-
-def _as_accepted(entry: Entry) -> Entry:
-    """The row to write: the entry in memory becomes accepted only once this is on disk."""
-    return replace(entry, state=EntryState.ACCEPTED)
 
 
 def _touches(prefix: str, other: str) -> bool:

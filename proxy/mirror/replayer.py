@@ -9,6 +9,7 @@ import asyncio
 import random
 from collections.abc import Awaitable, Callable
 from dataclasses import astuple, replace
+from functools import partial
 
 import structlog
 
@@ -25,9 +26,9 @@ from proxy.mirror.plain import PlainRepair
 from proxy.mirror.settle import Verdict
 from proxy.mirror.state import MirrorState
 from proxy.mirror.unkeyed import Unkeyed
-from proxy.model import MirrorAnswer, Reply
+from proxy.model import Reply
 from proxy.observe import is_worth_saying
-from proxy.ports import Clock, Sender
+from proxy.ports import Answered, Clock, ReplaySender
 from proxy.protocol import (
     MIRROR,
     VERSION,
@@ -42,6 +43,8 @@ from proxy.protocol import (
 
 log = structlog.get_logger("mirror")
 
+_MIRROR_REPLAY = f"{MIRROR}: replay\r\n".encode()
+
 EnsureAnnounced = Callable[[str], Awaitable[bool]]
 """Whether that upstream answers and knows the present epoch, telling it if it does not."""
 
@@ -49,7 +52,7 @@ EnsureAnnounced = Callable[[str], Awaitable[bool]]
 class Replayer:
     """Runs from `start` to `stop`. `wake` may be called at any time from the event loop."""
 
-    def __init__(self, state: MirrorState, journal: JournalStore, sender: Sender, clock: Clock) -> None:
+    def __init__(self, state: MirrorState, journal: JournalStore, sender: ReplaySender, clock: Clock) -> None:
         self._state = state
         self._lanes = state.lanes
         self._journal = journal
@@ -64,11 +67,15 @@ class Replayer:
         self._is_woken = False
         self._timer: asyncio.TimerHandle | None = None
         self._tasks: set[asyncio.Task[None]] = set()
+        self._asked: dict[int, Callable[[], None]] = {}
+        """Replays under way: how each is given up."""
         self._probe: asyncio.Task[None] | None = None
         self._void_failures: dict[int, int] = {}
         self._away_failures = 0
         self._pace = Pace()
         self._idle = asyncio.Event()
+        self._is_drain_awaited = False
+        """Somebody has waited for the end of all entries since the start: who never does, pays nothing for it."""
         state.on_settled.append(self._look_idle)
 
     # -- running -----------------------------------------------------------------------------------
@@ -82,6 +89,9 @@ class Replayer:
         self._is_running = False
         if self._timer is not None:
             self._timer.cancel()
+        asked, self._asked = self._asked, {}
+        for cancel in asked.values():
+            cancel()
         tasks = [*self._tasks, *([self._probe] if self._probe else [])]
         for task in tasks:
             task.cancel()
@@ -101,6 +111,7 @@ class Replayer:
             if left_s <= 0:
                 return False
             self._idle.clear()
+            self._is_drain_awaited = True
             try:
                 await asyncio.wait_for(self._idle.wait(), left_s)
             except TimeoutError:
@@ -111,10 +122,14 @@ class Replayer:
         self._is_woken = False
         if not self._is_running:
             return
-        for command in self._lanes.commands(self._clock.now()):
-            task = self._loop.create_task(self._execute(command))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+        for command in list(self._lanes.commands(self._clock.now())):
+            if isinstance(command, Replay):
+                try:
+                    self._replay(command.seq)
+                except Exception as error:  # noqa: BLE001 - told in _fault
+                    self._fault(command, error)
+            else:
+                self._begin(partial(self._execute, command), command)
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
@@ -122,26 +137,38 @@ class Replayer:
         if at_s is not None:
             self._timer = self._loop.call_later(max(0.0, at_s - self._clock.now()), self.wake)
 
-    async def _execute(self, command: Command) -> None:
+    def _begin(self, work: Callable[[], Awaitable[None]], command: Command) -> None:
+        task = self._loop.create_task(self._guarded(work, command))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _guarded(self, work: Callable[[], Awaitable[None]], command: Command) -> None:
         try:
-            match command:
-                case Void(seq):
-                    await self._void(seq)
-                case Replay(seq):
-                    await self._replay(seq)
-                case Repair(key, covers):
-                    await self._repair(key, covers)
-                case List(seq):
-                    self._settle(await self._unkeyed.list_(seq), Settled.REPAIRED)
-                case Gap(seq, prefixes):
-                    assert self.gate is not None
-                    self._settle(await self._unkeyed.gap(seq, prefixes, self.gate.mark_gap), None)
+            await work()
         except asyncio.CancelledError:
             raise
-        except Exception:
-            # A fault of ours must not strand the key: say so, and settle it by repair.
-            log.exception("mirror_command_failed", command=repr(command))
-            self._failed(command)
+        except Exception as error:  # noqa: BLE001 - told in _fault
+            self._fault(command, error)
+        self.wake()
+
+    async def _execute(self, command: Command) -> None:
+        match command:
+            case Void(seq):
+                await self._void(seq)
+            case Replay():
+                raise AssertionError("a replay has no task")
+            case Repair(key, covers):
+                await self._repair(key, covers)
+            case List(seq):
+                self._settle(await self._unkeyed.list_(seq), Settled.REPAIRED)
+            case Gap(seq, prefixes):
+                assert self.gate is not None
+                self._settle(await self._unkeyed.gap(seq, prefixes, self.gate.mark_gap), None)
+
+    def _fault(self, command: Command, error: Exception) -> None:
+        """A fault of ours must not strand the key: say so, and settle it by repair."""
+        log.exception("mirror_command_failed", command=repr(command), exc_info=error)  # noqa: LOG004 - its handlers call this
+        self._failed(command)
         self.wake()
 
     def _failed(self, command: Command) -> None:
@@ -223,11 +250,25 @@ class Replayer:
 
     # -- replay ------------------------------------------------------------------------------------
 
-    async def _replay(self, seq: int) -> None:
+    def _replay(self, seq: int) -> None:
+        """Without a task: most replays are one request, on a connection that is there, with bodies still in memory."""
         entry = self._lanes.entries[seq]
         hit("replay-sent")
-        answer = await self._send_replay(entry)
+        if entry.kept_bytes and entry.request_body is None and entry.answer_body is None:
+            self._begin(partial(self._replay_read_back, entry), Replay(seq))
+        else:
+            self._send_replay(entry, partial(self._replayed, entry))
+
+    async def _replay_read_back(self, entry: Entry) -> None:
+        entry.request_body, entry.answer_body = await self._journal.bodies(entry.seq)
+        if entry.request_body is None and entry.answer_body is None:
+            self._replayed(entry, None)  # a nearly full disk had no room for them
+        else:
+            self._send_replay(entry, partial(self._replayed, entry))
+
+    def _replayed(self, entry: Entry, answer: Answered | None) -> None:
         hit("replay-answered")
+        seq = entry.seq
         if answer is None and entry.key is not None and self._lanes.is_plain:
             self._lanes.doubtful_at(entry.key, self._clock.now())
         # Where numbers guard nothing, what may be an old answer said again is looked at (repeat-repairs).
@@ -236,56 +277,72 @@ class Replayer:
         if self.gate is not None:
             self.gate.replayed(seq, answer)
         self._settle(settled, Settled.REPLAYED)
+        self.wake()
 
-    async def _send_replay(self, entry: Entry) -> MirrorAnswer | None:
-        """The secondary's answer if it is equal, else None."""
-        if entry.kept_bytes and entry.request_body is None and entry.answer_body is None:
-            entry.request_body, entry.answer_body = await self._journal.bodies(entry.seq)
-            if entry.request_body is None and entry.answer_body is None:
-                return None  # a nearly full disk had no room for them
-        settings, roles = self._state.settings, self._state.roles
+    def _send_replay(self, entry: Entry, done: Callable[[Answered | None], None]) -> None:
+        """``done`` gets the secondary's answer if it is equal, else None."""
+        settings, state = self._state.settings, self._state
+        secondary, is_exact = state.roles.secondary, state.is_exact
+        is_versioned = is_exact or state.kinds.is_versioned(secondary)
         body = settle.replay_body(entry, settings.carry)
-        if body is None:
-            return None
-        is_exact = self._state.is_exact
-        headers = settle.replay_headers(entry, settings.credentials)
-        if self._state.kinds.is_versioned(roles.secondary):
-            headers.append(roles.epoch_header)
-        if is_exact:
-            if entry.version is None or entry.base == BASE_UNKNOWN:
-                return None
-            headers.append((VERSION, replay_version(entry.version, entry.base)))
-        if is_exact or not self._state.kinds.is_versioned(roles.secondary):
+        if body is None or (is_exact and (entry.version is None or entry.base == BASE_UNKNOWN)):
+            done(None)
+            return
+        lines = settle.replay_lines(entry, settings.credentials)
+        if is_versioned:
+            lines += state.epoch_line
+        if is_exact and entry.version is not None:
+            lines += f"{VERSION}: {replay_version(entry.version, entry.base)}\r\n".encode()
+        if is_exact or not is_versioned:
             # A versioned secondary takes the header with numbers only; without them it is a client's write there (protocol W3).
-            headers.append((MIRROR, "replay"))
-        try:
-            reply = await self._sender.send(
-                roles.secondary, entry.method, entry.target, headers, body, timeout_s=MIRROR_REQUEST_TIMEOUT_S
-            )
-        except UpstreamError as error:
-            self._away(str(error))
-            return None
-        if not is_exact:
-            await self._unkeyed.mend_stray(entry, reply)
-        if settle.is_equal(
-            entry.status,
-            entry.answer_body or b"",
-            reply.status,
-            reply.body,
-            settings.ignore,
-            is_exact=is_exact,
-        ):
+            lines += _MIRROR_REPLAY
+        seq = entry.seq
+
+        def on_answer(answer: Answered | UpstreamError) -> None:
+            self._asked.pop(seq, None)
+            try:
+                if isinstance(answer, UpstreamError):
+                    self._away(str(answer))
+                    done(None)
+                elif is_exact:
+                    self._judge_replay(entry, answer, done)
+                else:
+                    self._begin(partial(self._judge_plain, entry, answer, done), Replay(seq))
+            except Exception as error:  # noqa: BLE001 - told in _fault
+                self._fault(Replay(seq), error)
+
+        self._asked[seq] = self._sender.ask(
+            secondary,
+            entry.method,
+            entry.target,
+            lines,
+            body,
+            timeout_s=MIRROR_REQUEST_TIMEOUT_S,
+            done=on_answer,
+        )
+
+    async def _judge_plain(
+        self, entry: Entry, answer: Answered, done: Callable[[Answered | None], None]
+    ) -> None:
+        await self._unkeyed.mend_stray(entry, Reply(answer.status, answer.headers, answer.body))
+        self._judge_replay(entry, answer, done)
+
+    def _judge_replay(self, entry: Entry, answer: Answered, done: Callable[[Answered | None], None]) -> None:
+        ignore, is_exact = self._state.settings.ignore, self._state.is_exact
+        kept = entry.answer_body or b""
+        if settle.is_equal(entry.status, kept, answer.status, answer.body, ignore, is_exact=is_exact):
             self._away_failures = 0
-            return MirrorAnswer(reply.status, reply.headers, reply.body)
-        self._judge_away(reply)
+            done(answer)
+            return
+        self._judge_away(answer)
         log.info(
             "replay_differs",
             seq=entry.seq,
-            status=reply.status,
+            status=answer.status,
             expected=entry.status,
-            code=settle.problem_code(reply.body),
+            code=settle.problem_code(answer.body),
         )
-        return None
+        done(None)
 
     # -- repair ------------------------------------------------------------------------------------
 
@@ -394,7 +451,7 @@ class Replayer:
 
     # -- the secondary away ------------------------------------------------------------------------
 
-    def _judge_away(self, reply: Reply) -> None:
+    def _judge_away(self, reply: Answered) -> None:
         code = settle.problem_code(reply.body)
         if settle.judge_repair(reply.status, code) is Verdict.AWAY:
             self._away(f"{self._state.roles.secondary} answers {reply.status} {code or ''}".rstrip())
@@ -446,7 +503,7 @@ class Replayer:
     def _settle(self, entries: list[Entry], how: Settled | None) -> None:
         if not entries:
             return
-        writes = sum(entry.writes for entry in entries)
+        writes = entries[0].writes if len(entries) == 1 else sum(entry.writes for entry in entries)
         totals = self._state.stats.add(str(how), writes) if how else None
         if how:
             self._state.settled_rate.add(self._clock.now(), writes)
@@ -456,7 +513,7 @@ class Replayer:
             self._state.settled(seq)
 
     def _look_idle(self, _: int) -> None:
-        if self._lanes.is_idle():
+        if self._is_drain_awaited and self._lanes.is_idle():
             self._idle.set()
 
 

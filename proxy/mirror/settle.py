@@ -12,6 +12,7 @@ import json
 from collections.abc import Iterable, Sequence
 from decimal import Decimal
 from enum import StrEnum
+from functools import lru_cache
 from typing import cast
 
 import msgspec
@@ -27,6 +28,8 @@ _DROPPED = frozenset(
     }
 )  # fmt: skip
 
+HEADER_SETS_KEPT_MAX = 128
+
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 
 
@@ -39,7 +42,8 @@ def header(headers: Iterable[tuple[str, str]], name: str) -> str | None:
     return None
 
 
-def is_json(headers: Sequence[tuple[str, str]]) -> bool:
+@lru_cache(maxsize=HEADER_SETS_KEPT_MAX)
+def is_json(headers: tuple[tuple[str, str], ...]) -> bool:
     media = (header(headers, "content-type") or "").split(";")[0].strip().lower()
     return (media == "application/json" or media.endswith("+json")) and header(
         headers, "content-encoding"
@@ -114,20 +118,27 @@ def is_record(answer: PrimaryAnswer) -> bool:
     return answer.body is not None and 200 <= answer.status < 300 and is_json(answer.headers)
 
 
-def replay_headers(entry: Entry, credentials: Sequence[tuple[str, str]]) -> list[tuple[str, str]]:
-    """End-to-end headers of the replay, without those of the mirror itself (replay-undecided)."""
+@lru_cache(maxsize=HEADER_SETS_KEPT_MAX)
+def repeated_lines(headers: tuple[tuple[str, str], ...], credentials: tuple[tuple[str, str], ...]) -> bytes:
+    """Lines of the end-to-end headers of the replay, without those of the mirror itself (replay-undecided)."""
     replaced = {name.lower() for name, value in credentials if value}
     kept = [
         (name, value)
-        for name, value in entry.headers
+        for name, value in headers
         if name.lower() not in _DROPPED
         and name.lower() not in replaced
         and not name.lower().startswith("turnout-")
     ]
     kept.extend((name, value) for name, value in credentials if value)
+    return "".join([f"{name}: {value}\r\n" for name, value in kept]).encode("latin-1")
+
+
+def replay_lines(entry: Entry, credentials: tuple[tuple[str, str], ...]) -> bytes:
+    """Header lines of a replay, but for the mirror's own. Clients say the same again and again: most are made once."""
+    lines = repeated_lines(entry.headers, credentials)
     if entry.method == "PUT" and entry.base == BASE_NONE:
-        kept.append(("If-None-Match", "*"))
-    return kept
+        return lines + b"If-None-Match: *\r\n"
+    return lines
 
 
 def replay_body(entry: Entry, carry: Sequence[str]) -> bytes | None:

@@ -70,6 +70,14 @@ class MirrorState:
         """Why the secondary is thought away; empty while it answers."""
         self.on_settled: list[Callable[[int], None]] = []
         """Called with each seq that is settled or ended."""
+        self.is_numbered = False
+        """The primary is versioned."""
+        self.is_exact = False
+        """Both upstreams are versioned: order goes by the primary's numbers, whatever the network does."""
+        self.epoch_line = b""
+        """``Turnout-Epoch`` as a header line."""
+        self.write_headers = b""
+        """What a client's write carries to a versioned primary beside its request id."""
         self.follow_kinds()
         self.lanes.is_paused = recovered.meta.paused is not None
         for entry in recovered.entries:
@@ -77,15 +85,16 @@ class MirrorState:
         for key in self.dead:
             self.lanes.bury(key)
 
-    @property
-    def is_exact(self) -> bool:
-        """Both upstreams are versioned: order goes by the primary's numbers, whatever the network does."""
-        kinds, roles = self.kinds, self.roles
-        return kinds.is_versioned(roles.primary) and kinds.is_versioned(roles.secondary)
-
     def follow_kinds(self) -> None:
-        """After an upstream has shown what it is, or roles have changed."""
+        """After an upstream has shown what it is, or roles have changed: what every write asks for is made once."""
+        roles = self.roles
+        self.is_numbered = self.kinds.is_versioned(roles.primary)
+        self.is_exact = self.is_numbered and self.kinds.is_versioned(roles.secondary)
         self.lanes.is_plain = not self.is_exact
+        token = f"Turnout-Token: {roles.token}\r\n" if roles.token else ""
+        epoch = "{}: {}\r\n".format(*roles.epoch_header)
+        self.epoch_line = epoch.encode("latin-1")
+        self.write_headers = (epoch + token).encode("latin-1") if self.is_numbered else b""
 
     def take_seq(self) -> int:
         seq = self.next_seq

@@ -7,7 +7,7 @@ in which a header is found by a plain search: the grammar has ruled out before t
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from collections.abc import Sequence
 from functools import lru_cache
 
 from proxy.wire.fault import WireFault
@@ -23,6 +23,9 @@ _HOST = re.compile(
 )
 _LENGTH = re.compile(rb"[0-9]{1,18}")
 _TOKENS = re.compile(TOKEN + rb"+")
+
+_PAIR = re.compile(r"([^:\r]+):[\t ]*+([^\r]*)\r\n")
+_BLANK_END = re.compile(rb"[\t ]\r")
 
 SPANS = list[tuple[int, int]]
 """Stretches of a section, as offsets: whole lines with their CRLF."""
@@ -103,12 +106,12 @@ def cut(raw: bytes, lines: SPANS) -> bytes:
     return b"".join(kept)
 
 
-def pairs(raw: bytes) -> Iterable[tuple[str, str]]:
-    """Every line as (name as sent, value), latin-1."""
-    for line in raw.decode("latin-1").split("\r\n"):
-        if line:
-            name, _, value = line.partition(":")
-            yield name, value.strip(" \t")
+def pairs(raw: bytes) -> Sequence[tuple[str, str]]:
+    """Every line as (name as sent, value), latin-1. ``raw`` has passed check_section, or is of our own making."""
+    found: list[tuple[str, str]] = _PAIR.findall(raw.decode("latin-1"))
+    if _BLANK_END.search(raw) is not None:
+        return [(name, value.rstrip(" \t")) for name, value in found]
+    return found
 
 
 def length_of(found: list[bytes]) -> int | None:

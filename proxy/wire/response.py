@@ -43,7 +43,7 @@ class ResponseHead:
         """Without hop-by-hop lines, Turnout-* and X-Served-By."""
         self._front = b""
         self.is_plain = False
-        """Nothing has to be added that depends on it: HTTP/1.1 with a date, and a body of known length, if any."""
+        """Nothing has to be added that depends on it but a date: HTTP/1.1, and a body of known length, if any."""
         self.is_chunked = False
         self.keeps_alive = self.is_http11
         self.upgrade = b""
@@ -61,9 +61,7 @@ class ResponseHead:
                     if length.isdigit() and len(length) < 19
                     else fields.length_of([length.strip(b" \t")])
                 )
-            self.is_plain = (
-                self.has_date and self.is_http11 and (self.length is not None or self.status == 304)
-            )
+            self.is_plain = self.is_http11 and (self.length is not None or self.status == 304)
             if not watched:
                 return
             if watched == _KEPT_ALIVE:

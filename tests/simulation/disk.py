@@ -11,7 +11,6 @@ import asyncio
 import random
 import sqlite3
 import tempfile
-import threading
 from collections.abc import Callable
 from functools import cache
 from pathlib import Path
@@ -22,12 +21,14 @@ from backends.json_entries import unpack
 from backends.json_frames import frame, frames
 from backends.json_journal import Commit
 from backends.store import StorageFullError
-from proxy.journal import sqlite
+from proxy.journal import fresh, sqlite
 from proxy.journal.opening import open_database, recover
 from proxy.journal.sqlite import SqliteJournal
 from tests.simulation.loop import Process
 
 BATCH_MAX = 64
+FRESH_BYTES_MAX = 4096
+"""So little that a run sees both ways of the writer, many times."""
 
 
 class JournalDisk:
@@ -82,14 +83,15 @@ class SimulatedJournal(SqliteJournal):
         self._loop = asyncio.get_running_loop()
         self._queue = self  # type: ignore[assignment]
         self._submitted = []
-        self._lazy_seqs = []
-        self._lazy_totals = {}
-        self._lazy_done = []
-        self._lazy_lock = threading.Lock()
+        self._lazy = None
+        self._is_lazy_due = False
+        self._left = None
         self._has_said_log = True
         self.fsync_observe = lambda _: None
         self._db = disk.db
-        self.recovered = recover(self._db)
+        self._fresh = fresh.Fresh()
+        self._fresh_bytes_max = FRESH_BYTES_MAX
+        self.recovered = recover(self._db, self._path, self._fresh)
         self._seq_ceiling = self.recovered.next_seq - 1
         self._totals = dict(self.recovered.meta.totals)
 
@@ -127,15 +129,25 @@ class SimulatedJournal(SqliteJournal):
             self._commit(self._under_sync)
         self._db.rollback()
 
+    def _append(self, batch: Any) -> None:
+        self._may_fail(batch)
+        super()._append(batch)
+
     def _write(self, batch: Any, *, is_lean: bool) -> None:
+        self._may_fail(batch)
+        super()._write(batch, is_lean=is_lean)
+
+    def _may_fail(self, batch: Any) -> None:
         if (batch.intents or batch.outcomes) and self._fails():
             error = sqlite3.OperationalError("disk I/O error")
             error.sqlite_errorcode = sqlite3.SQLITE_IOERR_WRITE
             raise error
-        super()._write(batch, is_lean=is_lean)
 
     def _is_tight(self) -> bool:
         return self._disk.is_full
+
+    def _is_roomy(self) -> bool:
+        return not self._disk.is_full
 
     def _is_low(self) -> bool:
         return self._disk.is_full

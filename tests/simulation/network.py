@@ -16,6 +16,8 @@ from typing import Any
 
 from proxy.errors import UpstreamError
 from proxy.model import Reply
+from proxy.ports import Answered
+from proxy.wire.fields import pairs
 from tests.simulation.loop import PROCESS, Process, VirtualLoop
 from tests.simulation.plan import Plan
 
@@ -354,7 +356,7 @@ class UpstreamServer(asyncio.Protocol):
 
 
 class SimulatedSender:
-    """A ports.Sender."""
+    """A ports.ReplaySender."""
 
     def __init__(self, process: Process, network: Network) -> None:
         self._process = process
@@ -388,6 +390,45 @@ class SimulatedSender:
             raise UpstreamError(f"{upstream} does not answer: {reply}")
         self._process.step()
         return reply
+
+    def ask(
+        self,
+        upstream: str,
+        method: str,
+        target: str,
+        lines: bytes,
+        body: bytes,
+        *,
+        timeout_s: float,
+        done: Callable[[Answered | UpstreamError], None],
+    ) -> Callable[[], None]:
+        loop, context = self._network.loop, self._process.context
+        is_over = False
+
+        def finish(reply: Reply | Broken) -> None:
+            nonlocal is_over
+            if is_over:
+                return
+            is_over = True
+            timer.cancel()
+            if isinstance(reply, str):
+                done(UpstreamError(f"{upstream} does not answer: {reply}"))
+            elif self._process.step():
+                done(reply)
+
+        def on_reply(reply: Reply | Broken) -> None:
+            loop.call_soon(finish, reply, context=context)
+
+        def cancel() -> None:
+            nonlocal is_over
+            is_over = True
+            timer.cancel()
+
+        timer = loop.call_later(timeout_s, finish, "timeout", context=context)
+        if self._process.step():
+            headers = tuple(pairs(lines))
+            self._network.post(upstream, Request(method, target, headers, body), on_reply)
+        return cancel
 
     async def close(self) -> None: ...
 

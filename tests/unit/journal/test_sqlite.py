@@ -7,10 +7,12 @@ import sqlite3
 import stat
 from collections.abc import AsyncIterator, Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from proxy.errors import JournalError, TurnoutError
+from proxy.errors import JournalError, JournalFullError, TurnoutError
+from proxy.journal import sqlite
 from proxy.journal.entry import Entry
 from proxy.journal.sqlite import SqliteJournal
 
@@ -148,3 +150,69 @@ async def test_a_process_that_only_read_and_was_killed_leaves_no_log_to_be_misse
     shutil.copytree(journals.folder, crashed)
     again = SqliteJournal(crashed)
     await again.close()
+
+
+async def test_a_journal_that_is_closed_while_its_log_is_copied_ends(
+    journals: Journals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """The word to end came in the pause between two copies, and was cleared with the word that a copy is due."""
+    monkeypatch.setattr(sqlite, "WAL_BYTES_BESIDE", 1)
+    journal = journals.open()
+    for seq in range(1, 4):
+        await durable(lambda done, seq=seq: journal.intent(entry(seq), done))
+    await asyncio.wait_for(journals.close(journal), 5)
+
+
+@pytest.mark.slow
+async def test_the_log_begins_anew_in_the_same_file(
+    journals: Journals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "WAL_BYTES_BESIDE", 40_000)
+    monkeypatch.setattr(sqlite, "CHECKPOINT_PAUSE_S", 0.0)
+    journal = journals.open()
+    for seq in range(1, 41):
+        await durable(lambda done, seq=seq: journal.intent(entry(seq), done))
+        await durable(lambda done, seq=seq: journal.ended([seq], None, done))
+    log_bytes = (journals.folder / "journal.db-wal").stat().st_size
+    assert 40_000 < log_bytes < 400_000, "80 commits of some 9 kB each passed through it"
+    last = entry(41)
+    await durable(lambda done: journal.intent(last, done))
+    copied = journals.folder.with_name("copied")
+    shutil.copytree(journals.folder, copied)
+    (copied / "journal.lock").write_bytes((journals.folder / "journal.lock").read_bytes())
+    found = SqliteJournal(copied)
+    assert found.recovered.entries == [last]
+    await found.close()
+
+
+async def test_on_a_full_disk_what_only_reads_is_answered(journals: Journals) -> None:
+    """What was committed last could not move for want of room, and each look at the status was answered 503."""
+    journal = journals.open()
+    await durable(lambda done: journal.intent(entry(1), done))
+
+    def count(db: sqlite3.Connection) -> int:
+        return int(db.execute("select count(*) from entries").fetchone()[0])
+
+    class Full:
+        """A disk without room: nothing that must be written can be committed."""
+
+        def __init__(self, db: sqlite3.Connection) -> None:
+            self._db = db
+
+        def __getattr__(self, name: str) -> Any:
+            return getattr(self._db, name)
+
+        def execute(self, sql: str, *values: Any) -> sqlite3.Cursor:
+            if sql == "commit" or sql.startswith("insert into fresh"):
+                error = sqlite3.OperationalError("database or disk is full")
+                error.sqlite_errorcode = sqlite3.SQLITE_FULL
+                raise error
+            return self._db.execute(sql, *values)
+
+    journal._db = Full(journal._db)  # type: ignore[assignment]
+    assert isinstance(await durable(lambda done: journal.intent(entry(2), done)), JournalFullError)
+    assert await journal.transact(count) == 1
+    with pytest.raises(JournalFullError):
+        await journal.transact(
+            lambda db: db.execute("insert into gaps (prefix, since, why) values ('/', 1, '')")
+        )
