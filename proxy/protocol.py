@@ -22,6 +22,9 @@ VOID_PATH = "/_turnout/void"
 APPLY_PATH = "/_turnout/apply"
 ANSWERS_PATH = "/_turnout/answers"
 
+NUMBER_MAX = (1 << 63) - 1
+"""Numbers have 63 bits (the journal and PostgreSQL keep them as signed integers); a larger one is malformed."""
+
 _VERSION = re.compile(r"\s*(none|\d{1,19})\s*;\s*(base|at)=(none|unknown|\d{1,19})\s*")
 
 
@@ -46,10 +49,15 @@ def path_of(key: str) -> str:
     return quote(key, safe="/-._~!$&'()*+,;=:@")
 
 
+def _is_number(text: str) -> bool:
+    """Whether a part of Turnout-Version is a word, or a number that fits."""
+    return not text.isdigit() or int(text) <= NUMBER_MAX
+
+
 def parse_write_version(text: str | None) -> WriteVersion | None:
     """None where the header is absent or malformed: then only a repair may settle the write."""
     match = _VERSION.fullmatch(text) if text else None
-    if match is None or match[2] != "base":
+    if match is None or match[2] != "base" or not (_is_number(match[1]) and _is_number(match[3])):
         return None
     return WriteVersion(None if match[1] == "none" else int(match[1]), match[3])
 
@@ -57,6 +65,8 @@ def parse_write_version(text: str | None) -> WriteVersion | None:
 def parse_read_version(text: str | None) -> ReadVersion | None:
     match = _VERSION.fullmatch(text) if text else None
     if match is None or match[2] != "at" or not match[3].isdigit():
+        return None
+    if not (_is_number(match[1]) and _is_number(match[3])):
         return None
     return ReadVersion(None if match[1] == "none" else int(match[1]), int(match[3]))
 
