@@ -109,14 +109,19 @@ async def test_p3_a_disk_that_fills_is_told_before_writes_stop_and_after(
             assert line_told["free_bytes"] < free_bytes + 2 * PAGE_BYTES
             assert line_told["folder"] == str(line.state)
             assert "free space" in line_told["next"]
-        async with line.session.post(line.url("proxy") + "/api/orders", json={}) as refused:
-            assert (refused.status, (await refused.json())["code"]) == (503, "journal-full")
+        assert len(proxy.events("journal_nearly_full")) == 2
+        assert len(proxy.events("journal_full")) == 1
+        for _ in range(5):  # before it refuses, it gives back what its log holds twice: that is filled up too
+            leave(50_000)
+            async with line.session.post(line.url("proxy") + "/api/orders", json={}) as refused:
+                code = (await refused.json()).get("code")
+            if code is not None:
+                break
+        assert (refused.status, code) == (503, "journal-full")
         filler.unlink()
         await proxy.told("journal_has_room")
         async with line.session.post(line.url("proxy") + "/api/orders", json={}) as taken:
             assert taken.status == 201
-        assert len(proxy.events("journal_nearly_full")) == 2
-        assert len(proxy.events("journal_full")) == 1
 
 
 async def test_p3_a_full_disk_survives_kill_9_and_restart(

@@ -7,6 +7,7 @@ import contextlib
 import ctypes
 import json
 import os
+import random
 import signal
 import socket
 import sys
@@ -19,12 +20,19 @@ ROOT = Path(__file__).resolve().parents[2]
 READY_S = 20.0
 
 
+PORTS = range(15_000, 32_000)
+"""Below those that the system gives to outgoing connections: a port that a killed server has to get back must not go to one of them."""
+
+
 def free_port() -> int:
     """A port that was free a moment ago. For processes that must keep it over a restart."""
-    with socket.socket() as probe:
-        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
-        probe.bind(("127.0.0.1", 0))
-        return int(probe.getsockname()[1])
+    for _ in range(100):
+        port = random.choice(PORTS)
+        with socket.socket() as probe, contextlib.suppress(OSError):
+            probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+            probe.bind(("127.0.0.1", port))
+            return port
+    raise AssertionError(f"no free port in {PORTS}")
 
 
 def die_with_parent() -> None:
