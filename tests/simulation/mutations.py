@@ -21,7 +21,7 @@ from proxy.control.actual import Actual
 from proxy.control.returning import Returns
 from proxy.control.switching import Passage, Switching
 from proxy.errors import TurnoutError
-from proxy.journal.entry import BASE_UNKNOWN, Entry, EntryEvent, EntryState
+from proxy.journal.entry import Entry, EntryEvent, EntryState
 from proxy.journal.sqlite import SqliteJournal
 from proxy.mirror import lane as lane_module
 from proxy.mirror import left_behind
@@ -103,21 +103,6 @@ def a_write_in_doubt_is_taken_for_one_that_never_was(patch: pytest.MonkeyPatch) 
         self._settle([entry], None)
 
     patch.setattr(Replayer, "_void", void)
-
-
-@mutation(seed=331)
-def a_voided_write_is_closed_before_its_outcome_is_on_disk(patch: pytest.MonkeyPatch) -> None:
-    """As the replayer did it once: believed at once, written when there is time."""
-    original = SqliteJournal.outcome
-
-    def outcome(self: SqliteJournal, entry: Entry, done: Any) -> None:
-        if entry.base == BASE_UNKNOWN and not entry.status:
-            self._loop.call_soon(done, None)
-            original(self, entry, lambda _: None)
-        else:
-            original(self, entry, done)
-
-    patch.setattr(SqliteJournal, "outcome", outcome)
 
 
 @mutation(seed=189)
