@@ -9,7 +9,7 @@ DATA_BACKEND ?= json
 
 .DEFAULT_GOAL := help
 .PHONY: help run test quick lint format test-unit test-unit-adapter test-integration test-integration-api \
-        test-browser protocol conformance-peers faults simulate soak bench bench-servers docs constraints clean venv-run venv-dev system
+        test-browser protocol compiled test-compiled conformance-peers faults simulate soak bench bench-servers docs constraints clean venv-run venv-dev system
 
 help: ## this list
 	@awk 'BEGIN { FS = ":.*## " } /^[a-z-]+:.*## / { printf "  make %-22s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -44,6 +44,13 @@ test-integration: venv-dev ## real sockets and processes
 test-integration-api: venv-dev ## the shop's API through the proxy, both upstreams compared; DATA_BACKEND=json|postgres is primary
 	DATA_BACKEND=$(DATA_BACKEND) $(PYTEST) tests/contract tests/integration/test_both_upstreams.py $(ARGS)
 
+compiled: venv-dev ## the hot path as native code, in build/compiled (needs a C compiler; half a minute)
+	$(BIN)/python .ci/compiled.py
+
+# "." comes second: tests are taken from here, the proxy from build/compiled.
+test-compiled: compiled system ## the RFC cases and the parsers' tests on the compiled proxy
+	TURNOUT_COMPILED=1 $(PYTEST) -o pythonpath="build/compiled ." tests/conformance tests/unit/wire tests/unit/forward tests/unit/routing $(ARGS)
+
 test-browser: venv-dev system ## the status page in a real Chromium
 	$(PYTEST) tests/browser $(ARGS)
 
@@ -70,7 +77,7 @@ simulate: venv-dev ## the mirror in a simulated world: SEED=… one seed with it
 soak: venv-dev ## hours of traffic, with the memory watched
 	$(call long,tests/soak)
 
-bench: venv-dev ## Turnout beside nginx, HAProxy, Envoy, Traefik, Caddy; the table goes to docs/benchmarks.md
+bench: compiled ## Turnout beside nginx, HAProxy, Envoy, Traefik, Caddy; the table goes to docs/benchmarks.md
 	$(BIN)/python -m tests.bench $(ARGS)
 	$(BIN)/python -m tests.bench.stores
 

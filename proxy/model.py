@@ -5,6 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from enum import StrEnum
+from typing import Final
 
 
 class Reason(StrEnum):
@@ -257,10 +258,10 @@ class Decision:
     """The line of the rule in the file."""
 
 
-COOKIE_NAME = "turnout-bucket"
+COOKIE_NAME: Final = "turnout-bucket"
 """The sticky cookie: it holds the bucket, never an upstream (DESIGN section 4)."""
 
-BUCKETS = 10_000
+BUCKETS: Final = 10_000
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,14 +1,12 @@
 """Logging, and every metric of the proxy (DESIGN section 7), declared in one list.
 
-No label ever holds a path, a key or a client. What the hot path counts lies in plain Python numbers that the registry
-reads when it is scraped: a prometheus-client counter takes a lock and three calls for each step.
+No label ever holds a path, a key or a client. What the hot path counts lies in proxy/traffic.py.
 """
 
 from __future__ import annotations
 
 import logging
 import sys
-from bisect import bisect_left
 from collections.abc import Iterable
 from typing import TextIO
 
@@ -22,30 +20,9 @@ from prometheus_client.metrics_core import (
 )
 from prometheus_client.registry import Collector
 
-from proxy.model import Reason
+from proxy.traffic import DURATION_BUCKETS_S, Traffic
 
-DURATION_BUCKETS_S = (
-    0.0005,
-    0.001,
-    0.0025,
-    0.005,
-    0.01,
-    0.025,
-    0.05,
-    0.1,
-    0.25,
-    0.5,
-    1.0,
-    2.5,
-    5.0,
-    10.0,
-    30.0,
-    60.0,
-)
 FSYNC_BUCKETS_S = (0.0001, 0.00025, 0.0005, 0.001, 0.0025, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 1.0)
-
-KNOWN_METHODS = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "OPTIONS", "TRACE"})
-"""Any other method is counted as ``other``: a label must not grow with what clients make up."""
 
 Kind = type[Counter] | type[Gauge] | type[Histogram]
 Declared = tuple[str, Kind, str, tuple[str, ...]]
@@ -96,48 +73,11 @@ TRAFFIC_METRICS = (
 )
 
 
-class Tally:
-    """What is counted for one (upstream, reason)."""
+class TrafficCollector(Collector):
+    """The hot path's counts, as Prometheus wants them."""
 
-    __slots__ = ("answers", "buckets", "total_s")
-
-    def __init__(self) -> None:
-        self.answers: dict[tuple[str, int], int] = {}
-        """(method, code) → how many."""
-        self.buckets = [0] * (len(DURATION_BUCKETS_S) + 1)
-        self.total_s = 0.0
-
-
-class Traffic(Collector):
-    """Counts of the hot path."""
-
-    def __init__(self) -> None:
-        self._tallies: dict[tuple[str, int], tuple[Reason, Tally]] = {}
-        """By upstream and the reason's identity: an enum member's own hash is a Python call."""
-        self.in_flight: dict[str, int] = {}
-
-    def add(self, upstream: str, reason: Reason, method: str, code: int, duration_s: float) -> None:
-        """Count one answered request."""
-        found = self._tallies.get((upstream, id(reason)))
-        if found is None:
-            found = self._tallies[upstream, id(reason)] = (reason, Tally())
-        tally = found[1]
-        answers = tally.answers
-        key = (method, code)
-        if key in answers:
-            answers[key] += 1
-        else:
-            key = (method if method in KNOWN_METHODS else "other", code)
-            answers[key] = answers.get(key, 0) + 1
-        tally.buckets[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
-        tally.total_s += duration_s
-
-    def by_upstream(self) -> dict[str, int]:
-        """Requests answered so far."""
-        totals: dict[str, int] = {}
-        for (upstream, _), (_, tally) in self._tallies.items():
-            totals[upstream] = totals.get(upstream, 0) + sum(tally.answers.values())
-        return totals
+    def __init__(self, traffic: Traffic) -> None:
+        self._traffic = traffic
 
     def collect(self) -> Iterable[Metric]:
         (
@@ -148,15 +88,15 @@ class Traffic(Collector):
         requests = CounterMetricFamily(total, total_help, labels=total_labels)
         durations = HistogramMetricFamily(duration, duration_help, labels=duration_labels)
         in_flight = GaugeMetricFamily(flight, flight_help, labels=flight_labels)
-        for (upstream, _), (reason, tally) in self._tallies.items():
-            for (method, code), count in tally.answers.items():
-                requests.add_metric([upstream, reason.value, method, str(code)], count)
+        for (upstream, _), (reason, tally) in self._traffic.tallies.items():
+            for count in tally.answers.values():
+                requests.add_metric([upstream, reason.value, count.method, str(count.code)], count.number)
             cumulated, buckets = 0, list[tuple[str, float]]()
-            for bound, count in zip((*DURATION_BUCKETS_S, "+Inf"), tally.buckets, strict=True):
-                cumulated += count
+            for bound, number in zip((*DURATION_BUCKETS_S, "+Inf"), tally.buckets, strict=True):
+                cumulated += number
                 buckets.append((str(bound), cumulated))
             durations.add_metric([upstream, reason.value], buckets, sum_value=tally.total_s)
-        for upstream, count in self.in_flight.items():
+        for upstream, count in self._traffic.in_flight.items():
             in_flight.add_metric([upstream], count)
         return (requests, durations, in_flight)
 
@@ -168,7 +108,7 @@ class Metrics:
         disable_created_metrics()  # a gauge beside each counter that says when it was made: nobody asked for it
         self.registry = CollectorRegistry()
         self.traffic = Traffic()
-        self.registry.register(self.traffic)
+        self.registry.register(TrafficCollector(self.traffic))
         self._made: dict[str, Counter | Gauge | Histogram] = {}
         for name, kind, text, labels in EVENT_METRICS:
             if kind is Histogram:

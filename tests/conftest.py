@@ -2,12 +2,20 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+import proxy.wire.request
 from tests.support.postgres import DATABASES
+
+
+def pytest_configure() -> None:
+    """`make test-compiled` must not pass on what it is not about."""
+    is_compiled = not str(proxy.wire.request.__file__).endswith(".py")
+    assert is_compiled is ("TURNOUT_COMPILED" in os.environ), f"tests of {proxy.wire.request.__file__}"
 
 
 @pytest.fixture(scope="session", autouse=True)

@@ -58,8 +58,11 @@ for verb in VERBS:
 def _show_version(wanted: bool) -> None:
     if wanted:
         from importlib import metadata
+        from importlib.util import find_spec
 
-        say(f"turnout {metadata.version('turnout')}")
+        hot_path = find_spec("proxy.wire.request")
+        is_compiled = hot_path is not None and not str(hot_path.origin).endswith(".py")
+        say(f"turnout {metadata.version('turnout')}{' (compiled)' if is_compiled else ''}")
         raise typer.Exit
 
 

@@ -7,7 +7,7 @@ how to pause it and let it go.
 from __future__ import annotations
 
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.forward import respond
 from proxy.forward.respond import Problem
@@ -23,14 +23,14 @@ if TYPE_CHECKING:
     from proxy.forward.forwarder import Forwarder
     from proxy.forward.listener import ClientConnection
 
-NEVER_S = float("inf")
-JOIN_BYTES_MAX = 16 << 10
+NEVER_S: Final = float("inf")
+JOIN_BYTES_MAX: Final = 16 << 10
 """A body up to this is copied behind its head, which is cheaper than a second buffer in the write; never a larger one."""
 
-CLIENT_LEFT = 499
+CLIENT_LEFT: Final = 499
 """The code that is counted for a request whose client did not wait for an answer (nginx's)."""
 
-_COOKIE_AGE_S = 365 * 24 * 3600
+_COOKIE_AGE_S: Final = 365 * 24 * 3600
 
 
 @lru_cache(maxsize=BUCKETS)

@@ -8,6 +8,7 @@ import os
 import ssl
 from email.utils import formatdate
 from itertools import count
+from typing import Any, Final, cast
 
 from proxy.forward import respond
 from proxy.forward.answering import Answering
@@ -27,11 +28,11 @@ from proxy.routing.table import READ_METHODS
 from proxy.wire.body import Framer
 from proxy.wire.request import RequestHead
 
-NO_UPSTREAM = "none"
+NO_UPSTREAM: Final = "none"
 """The upstream label of a request that the proxy answered by itself."""
 
-BACKLOG = 4096
-STOP_LOOK_S = 0.02
+BACKLOG: Final = 4096
+STOP_LOOK_S: Final = 0.02
 
 
 class Forwarder:
@@ -83,13 +84,11 @@ class Forwarder:
         loop = asyncio.get_running_loop()
         self._on_tick()
         if tls is None:
-            self._server = await loop.create_server(
-                lambda: ClientConnection(self), host, port, backlog=BACKLOG
-            )
+            self._server = await loop.create_server(self._accept, host, port, backlog=BACKLOG)
         else:
             self.proto = b"https"
             self._server = await loop.create_server(
-                lambda: ClientConnection(self),
+                self._accept,
                 host,
                 port,
                 backlog=BACKLOG,
@@ -97,7 +96,11 @@ class Forwarder:
                 ssl_handshake_timeout=self.snapshots.current.limits.header_timeout_s,
                 ssl_shutdown_timeout=LINGER_S,
             )
-        return int(self._server.sockets[0].getsockname()[1])
+        listening: Any = self._server  # uvloop keeps a list where asyncio's types promise a tuple
+        return int(listening.sockets[0].getsockname()[1])
+
+    def _accept(self) -> asyncio.Protocol:
+        return cast("asyncio.Protocol", ClientConnection(self))
 
     async def stop(self, grace_s: float = SHUTDOWN_S_MAX) -> None:
         """Accept nobody, let what runs end within ``grace_s``, then break off the rest (tunnels among it). Once."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from proxy.forward import respond
 from proxy.forward.peers import Peer
@@ -19,14 +19,14 @@ if TYPE_CHECKING:
     from proxy.forward.pipeline import Exchange
     from proxy.forward.tunnel import Tunnel
 
-LINGER_S = 2.0
+LINGER_S: Final = 2.0
 """After an answer to a request that was not read to its end: how long the client may still send before the socket closes.
 Closing at once would reset the connection, and the client would lose the answer."""
-EMPTY_LINES_MAX = 4
+EMPTY_LINES_MAX: Final = 4
 
 
-class ClientConnection(asyncio.Protocol):
-    """Carries one exchange at a time; what comes meanwhile waits, up to a bound."""
+class ClientConnection:
+    """Carries one exchange at a time; what comes meanwhile waits, up to a bound. An asyncio.Protocol by its methods."""
 
     __slots__ = (
         "_buffer", "_deadline_s", "_fields", "_forwarder", "_framer", "_has_ended", "_holds", "_is_lingering",

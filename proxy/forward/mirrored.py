@@ -12,7 +12,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from functools import lru_cache
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from proxy.errors import TurnoutError
 from proxy.forward import respond
@@ -32,9 +32,9 @@ if TYPE_CHECKING:
     from proxy.forward.forwarder import Forwarder
     from proxy.forward.listener import ClientConnection
 
-HEADER_SETS_KEPT_MAX = 128
+HEADER_SETS_KEPT_MAX: Final = 128
 
-_NOT_REPEATED = frozenset({"host", "content-length", "expect"})
+_NOT_REPEATED: Final = frozenset({"host", "content-length", "expect"})
 """End-to-end headers that a replay makes anew."""
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import ssl
-from typing import Protocol
+from typing import Final, Protocol, cast
 
 from proxy.errors import UsageError
 from proxy.forward.sockets import Tick
@@ -13,11 +13,11 @@ from proxy.limits import POOL_IDLE_PER_ENDPOINT_MAX, POOL_IDLE_S_MAX
 from proxy.model import Endpoint, Snapshot, Upstream
 from proxy.tls import secure_for
 
-BACK_OFF_S_MIN = 0.1
-BACK_OFF_S_MAX = 2.0
+BACK_OFF_S_MIN: Final = 0.1
+BACK_OFF_S_MAX: Final = 2.0
 """Of an endpoint that accepts no connection: a try costs little, as the next endpoint is dialled in the same breath."""
-UNANSWERED_BACK_OFF_S_MIN = 1.0
-UNANSWERED_BACK_OFF_S_MAX = 10.0
+UNANSWERED_BACK_OFF_S_MIN: Final = 1.0
+UNANSWERED_BACK_OFF_S_MAX: Final = 10.0
 """Of an endpoint that took a request and gave no answer: each try costs a client its answer."""
 
 
@@ -170,7 +170,7 @@ class UpstreamPool:
                 async with asyncio.timeout(self.connect_timeout_s):
                     context, name = secure_for(self.upstream, endpoint) or (None, None)
                     await self._loop.create_connection(
-                        lambda made=connection: made,
+                        lambda made=connection: cast("asyncio.Protocol", made),
                         endpoint.host,
                         endpoint.port,
                         ssl=context,

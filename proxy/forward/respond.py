@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import json
 from http import HTTPStatus
+from typing import Final
 
 from proxy.errors import TurnoutError
 from proxy.wire.heads import made_head
 
-RETRY_AFTER_S = 1
+RETRY_AFTER_S: Final = 1
 
 
 class Problem:
@@ -64,7 +65,7 @@ def last_hop(method: str) -> Problem:
     )
 
 
-_CODES = {
+_CODES: Final = {
     400: "bad-request",
     408: "request-timeout",
     413: "too-large",

@@ -6,8 +6,9 @@ import asyncio
 import socket
 import ssl
 import struct
+from typing import Final
 
-TICK_S = 0.1
+TICK_S: Final = 0.1
 """How often deadlines are looked at: a timer for each request would cost more than its parsing."""
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Protocol, cast
+from typing import TYPE_CHECKING, Final, Protocol, cast
 
 from proxy.forward.sockets import is_tls_cut, keep_alive, pause, resume
 from proxy.limits import BUFFER_HIGH_BYTES, BUFFER_LOW_BYTES, HEAD_BYTES_DEFAULT
@@ -15,10 +15,10 @@ if TYPE_CHECKING:
     from proxy.forward.pool import EndpointPool
     from proxy.forward.tunnel import Tunnel
 
-KNOWN_HEAD_BYTES_MAX = 2048
+KNOWN_HEAD_BYTES_MAX: Final = 2048
 """An answer's head up to this is kept for the next one: a pool holds many connections."""
 
-INTERIM_MAX = 32
+INTERIM_MAX: Final = 32
 """1xx answers to one request; more is an upstream gone wrong."""
 
 
@@ -54,8 +54,8 @@ class Asker(Protocol):
     def on_upstream_writable(self) -> None: ...
 
 
-class UpstreamConnection(asyncio.Protocol):
-    """Carries one exchange at a time."""
+class UpstreamConnection:
+    """Carries one exchange at a time. An asyncio.Protocol by its methods."""
 
     __slots__ = (
         "_buffer", "_framer", "_has_ended", "_interims", "_is_paused", "_is_reusable", "_last_bytes", "_last_head", "exchange",

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from functools import lru_cache
 from hashlib import blake2b
+from typing import Final
 
 from proxy.model import BUCKETS, COOKIE_NAME, Decision, Kind, Reason, Snapshot, StickyBy
 from proxy.ports import Dice
@@ -16,6 +17,12 @@ from proxy.routing.head import HeadView
 from proxy.routing.match import cookie_value
 from proxy.routing.paths import decoded
 from proxy.routing.table import READ_METHODS, Plan, Row, Table
+
+_READ: Final = Kind.READ
+_BY_COOKIE: Final = StickyBy.COOKIE
+_BY_IP: Final = StickyBy.IP
+_BY_HEADER: Final = StickyBy.HEADER
+"""An enum's member is looked up by two Python dicts and a descriptor each time it is named."""
 
 _table: Table | None = None
 """The table of the snapshot seen last: a memo of a pure function. One entry is enough, as a process has one routing."""
@@ -30,7 +37,7 @@ def decide(head: HeadView, snapshot: Snapshot, dice: Dice) -> Decision:
     if row.kind is None:
         rule = row.read if head.method in READ_METHODS else row.write
     else:
-        rule = row.read if row.kind is Kind.READ else row.write
+        rule = row.read if row.kind is _READ else row.write
     return rule if isinstance(rule, Decision) else _by_canary(rule, head, dice)
 
 
@@ -66,12 +73,12 @@ def _by_canary(plan: Plan, head: HeadView, dice: Dice) -> Decision:
     if weight >= WEIGHT_ALL:
         return plan.weighed.secondary
     by = plan.by
-    if by is StickyBy.COOKIE:
+    if by is _BY_COOKIE:
         bucket = bucket_of_cookie(head.header("cookie"))
         return _new_client(plan, dice.new_bucket()) if bucket is None else _stuck(plan, bucket)
-    if by is StickyBy.IP:
+    if by is _BY_IP:
         return _stuck(plan, bucket_of(head.client_ip))
-    if by is StickyBy.HEADER:
+    if by is _BY_HEADER:
         value = head.header(plan.sticky_header)
         if value is not None:
             return _stuck(plan, bucket_of(value))

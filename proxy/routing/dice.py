@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
+from typing import Final
+
 from proxy.model import BUCKETS
 
-WEIGHT_ALL = 10_000
+WEIGHT_ALL: Final = 10_000
 """Weights are in hundredths of a percent."""
 
-_DIGITS = (4, 9, 1, 6, 3, 8, 0, 5, 2, 7)
+_DIGITS: Final = (4, 9, 1, 6, 3, 8, 0, 5, 2, 7)
 """Which digit comes after which: below any bound they are as evenly spread as ten digits can be."""
 
-_BUCKETS = tuple(
+_BUCKETS: Final = tuple(
     int("".join(str(_DIGITS[int(digit)]) for digit in reversed(f"{turn:04}"))) for turn in range(BUCKETS)
 )
 """The turn's digits backwards (van der Corput): every bucket once in 10,000 turns, each tenth of them once in any 10

@@ -7,9 +7,10 @@ a form to match routes with, and is marked unclean, so that nobody takes it for 
 from __future__ import annotations
 
 import re
+from typing import Final
 
-_BAD_PERCENT = re.compile(r"%(?![0-9A-Fa-f]{2})")
-_PERCENT = re.compile(rb"%([0-9A-Fa-f]{2})")
+_BAD_PERCENT: Final = re.compile(r"%(?![0-9A-Fa-f]{2})")
+_PERCENT: Final = re.compile(rb"%([0-9A-Fa-f]{2})")
 
 
 def is_ordinary(raw_path: str) -> bool:

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
+from typing import Final
 
 from proxy.model import Canary, Decision, Kind, Match, MatchOn, Reason, Route, Snapshot, StickyBy
 from proxy.routing.match import Test, test_of
 
-READ_METHODS = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
+READ_METHODS: Final = frozenset({"GET", "HEAD", "OPTIONS", "TRACE"})
 """Safe methods (RFC 9110 section 9.2.1); every other one writes, unknown ones too."""
 
 

@@ -3,27 +3,27 @@
 from __future__ import annotations
 
 import re
-from typing import Protocol
+from typing import Final, Protocol
 
 from proxy.wire import fields
 from proxy.wire.fault import WireFault
 from proxy.wire.fields import SPANS, VALUE
 
-CHUNK_LINE_BYTES_MAX = 1024
+CHUNK_LINE_BYTES_MAX: Final = 1024
 """A chunk's size with its extensions; nobody real comes near."""
-EXTENSION_BYTES_MAX = 16 << 10
+EXTENSION_BYTES_MAX: Final = 16 << 10
 """All extensions of one message: they are dropped, so a sender must not be able to make us read them for ever."""
-TRAILER_BYTES_MAX = 16 << 10
+TRAILER_BYTES_MAX: Final = 16 << 10
 
-_CHUNK_LINE = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;" + VALUE + rb"*)?")
-_CHUNK_LINE_BEGUN = re.compile(rb"[0-9A-Fa-f]{1,15}+(?:[ \t]*+(?:;" + VALUE + rb"*+)?)\r?")
-_NO_TRAILERS = (
+_CHUNK_LINE: Final = re.compile(rb"([0-9A-Fa-f]{1,15})(?:[ \t]*;" + VALUE + rb"*)?")
+_CHUNK_LINE_BEGUN: Final = re.compile(rb"[0-9A-Fa-f]{1,15}+(?:[ \t]*+(?:;" + VALUE + rb"*+)?)\r?")
+_NO_TRAILERS: Final = (
     b"connection", b"content-length", b"host", b"keep-alive", b"proxy-connection", b"te", b"transfer-encoding", b"trailer",
     b"upgrade", b"x-forwarded-for", b"x-forwarded-proto", b"x-forwarded-host",
 )  # fmt: skip
 """RFC 9110 section 6.5.1: what frames or routes a message, or says who sent it, is no trailer; it is dropped, like Turnout-*."""
 
-_TURNOUT = re.compile(rb"\n(turnout-[^:]*:)")
+_TURNOUT: Final = re.compile(rb"\n(turnout-[^:]*:)")
 
 
 class Framer(Protocol):
@@ -81,7 +81,10 @@ class ChunkedFramer:
 
     __slots__ = ("_extensions", "_left", "_rest", "_state", "is_done", "trailers")
 
-    _SIZE, _DATA, _DATA_END, _TRAILERS = range(4)
+    _SIZE = 0
+    _DATA = 1
+    _DATA_END = 2
+    _TRAILERS = 3
 
     def __init__(self) -> None:
         self.is_done = False

@@ -9,20 +9,21 @@ from __future__ import annotations
 import re
 from collections.abc import Sequence
 from functools import lru_cache
+from typing import Final
 
 from proxy.wire.fault import WireFault
 
-TOKEN = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
-VALUE = rb"[\t -~\x80-\xff]"
+TOKEN: Final = rb"[!#$%&'*+\-.^_`|~0-9A-Za-z]"
+VALUE: Final = rb"[\t -~\x80-\xff]"
 
-SECTION = rb"(?:" + TOKEN + rb"++:" + VALUE + rb"*+\r\n)*+"
-_SECTION = re.compile(SECTION)
-_LINE = re.compile(TOKEN + rb"+:" + VALUE + rb"*")
-_HOST = re.compile(
+SECTION: Final = rb"(?:" + TOKEN + rb"++:" + VALUE + rb"*+\r\n)*+"
+_SECTION: Final = re.compile(SECTION)
+_LINE: Final = re.compile(TOKEN + rb"+:" + VALUE + rb"*")
+_HOST: Final = re.compile(
     rb"(?:\[[0-9A-Fa-f:.]+(?:%25[0-9A-Za-z\-._~]+)?\]|(?:[A-Za-z0-9\-._~!$&'()*+,;=]|%[0-9A-Fa-f]{2})+)(?::[0-9]{0,5})?"
 )
-_LENGTH = re.compile(rb"[0-9]{1,18}")
-_TOKENS = re.compile(TOKEN + rb"+")
+_LENGTH: Final = re.compile(rb"[0-9]{1,18}")
+_TOKENS: Final = re.compile(TOKEN + rb"+")
 
 _PAIR = re.compile(r"([^:\r]+):[\t ]*+([^\r]*)\r\n")
 _BLANK_END = re.compile(rb"[\t ]\r")

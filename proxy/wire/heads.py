@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from http import HTTPStatus
+from typing import Final
 
 from proxy.wire import fields
 from proxy.wire.request import RequestFields, RequestHead
 from proxy.wire.response import ResponseHead
 
-_REASONS = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
-_OWN_FRAMING = frozenset(
+_REASONS: Final = {status.value: status.phrase.encode("ascii") for status in HTTPStatus}
+_OWN_FRAMING: Final = frozenset(
     {"connection", "keep-alive", "proxy-connection", "te", "transfer-encoding", "upgrade", "content-length"}
     | {"x-served-by"}
 )

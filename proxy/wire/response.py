@@ -4,18 +4,19 @@ from __future__ import annotations
 
 import re
 from functools import lru_cache
+from typing import Final
 
 from proxy.wire import fields
 from proxy.wire.fault import WireFault
 from proxy.wire.fields import SPANS, VALUE
 
-_STATUS_LINE = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (" + VALUE + rb"*))?")
-_WATCHED = re.compile(
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (" + VALUE + rb"*))?")
+_WATCHED: Final = re.compile(
     rb"\n(date|con(?:tent-length|nection)|t(?:ransfer-encoding|e|urnout-[^:]*)|keep-alive|proxy-connection|upgrade|x-served-by)"
     rb":[\t ]*([^\r]*)"
 )
-_PASSING = frozenset({b"date", b"content-length"})
-_KEPT_ALIVE = {b"connection": b"keep-alive"}
+_PASSING: Final = frozenset({b"date", b"content-length"})
+_KEPT_ALIVE: Final = {b"connection": b"keep-alive"}
 
 
 @lru_cache(maxsize=512)

@@ -13,7 +13,7 @@ from statistics import median
 
 from proxy.model import COOKIE_NAME
 from tests.bench.load import Load, Measured, measure
-from tests.bench.peers import HEADERS, LARGE, MANY, ROUTING, SMALL, Maker, Place, turnout, upstreams
+from tests.bench.peers import HEADERS, LARGE, MANY, ROOT, ROUTING, SMALL, Maker, Place, turnout, upstreams
 from tests.bench.running import LOAD_CORE, PROXY_CORE, READY_S, BrokenError, Running, free_ports, running
 
 ONE_KIB = '{"note":"' + "x" * 1013 + '"}'
@@ -40,6 +40,7 @@ PRICES: dict[str, Maker] = {
     "all features on": turnout,
     "sticky off": partial(turnout, sticky="none"),
     "canary off": partial(turnout, canary=False),
+    "all on, interpreted": partial(turnout, root=ROOT),
 }
 
 

