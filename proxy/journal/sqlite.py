@@ -508,8 +508,12 @@ class SqliteJournal:
         """Whether a new intent is refused: it may use pages that are free inside the database, if the log has room."""
         if not self._is_tight():
             return False
+        if self._free_bytes < self._reserve_bytes // 2 and file_bytes(self._wal):
+            self._cut_log()  # the last that can be given back: the database itself never gets smaller
+            if not self._is_tight():
+                return False
         inside = self._db.execute("pragma freelist_count").fetchone()[0] * PAGE_BYTES
-        return self._free_bytes < self._reserve_bytes // 2 or self._free_bytes + inside < self._reserve_bytes
+        return self._free_bytes < self._reserve_bytes // 4 or self._free_bytes + inside < self._reserve_bytes
 
     def _make_room(self) -> None:
         """Give back what the log holds twice."""
