@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Awaitable, Callable
-from typing import Any
+from typing import Any, cast
 
 from backends import postgres_statements as statements
 from backends.postgres_connection import Connection
@@ -40,13 +40,19 @@ class Gets:
             future = waiting[record_id] = loop.create_future()
             tasks = self._tasks.setdefault(table, set())
             if len(tasks) < IN_FLIGHT_MAX:
-                task = loop.create_task(self._run(table, waiting))
-                tasks.add(task)
-                task.add_done_callback(tasks.discard)
+                tasks.add(loop.create_task(self._run(table, waiting, tasks)))
         return await asyncio.shield(future)
 
-    async def _run(self, table: str, waiting: dict[str, asyncio.Future[Any]]) -> None:
-        text = statements.get_many(table)
+    async def _run(
+        self, table: str, waiting: dict[str, asyncio.Future[Any]], tasks: set[asyncio.Task[None]]
+    ) -> None:
+        try:
+            await self._serve(statements.get_many(table), waiting)
+        finally:
+            # In the same step in which nothing waited any more: who comes in the next one must not count on this task.
+            tasks.discard(cast("asyncio.Task[None]", asyncio.current_task()))
+
+    async def _serve(self, text: str, waiting: dict[str, asyncio.Future[Any]]) -> None:
         while waiting:
             ids = list(waiting)[:RECORDS_MAX]
             batch = {record_id: waiting.pop(record_id) for record_id in ids}
