@@ -516,8 +516,8 @@ class SqliteJournal:
         return self._free_bytes < self._reserve_bytes // 4 or self._free_bytes + inside < self._reserve_bytes
 
     def _make_room(self) -> None:
-        """Give back what the log holds twice."""
-        if file_bytes(self._wal) > self._wal_bytes_beside // 2:
+        """Give back what the log holds twice; soon, for the database may have to grow by it, and needs the room for that."""
+        if file_bytes(self._wal) > 4 * PAGE_BYTES:
             self._cut_log()
 
     def _cut_log(self) -> None:
