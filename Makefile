@@ -35,8 +35,8 @@ format: venv-dev ## put the code into the one format
 test-unit: venv-dev ## the pure parts, in seconds
 	$(PYTEST) tests/unit $(ARGS)
 
-test-unit-adapter: venv-dev ## both stores against the one suite for stores
-	$(PYTEST) tests/contract/test_store.py $(ARGS)
+test-unit-adapter: venv-dev ## both stores: their own parts, records, kept answers, and the protocol
+	$(PYTEST) tests/unit/backends tests/contract/test_records.py tests/contract/test_idempotency.py tests/protocol $(ARGS)
 
 test-integration: venv-dev ## real sockets and processes
 	$(PYTEST) tests/integration $(ARGS)
