@@ -75,7 +75,10 @@ EPOCH_SHIFT: Final = 40
 
 SHUTDOWN_S_MAX: Final = 10.0
 
-YOUNG_OBJECTS_MAX = 50_000
+HEADER_SETS_KEPT_MAX: Final = 128
+"""Clients say the same headers again and again: what is made of them for a mirrored write is kept for so many."""
+
+YOUNG_OBJECTS_MAX: Final = 50_000
 """So many more objects made than freed before the collector looks for cycles among them: above all that is under way at once."""
 
 assert BUFFER_LOW_BYTES < BUFFER_HIGH_BYTES

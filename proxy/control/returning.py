@@ -98,9 +98,7 @@ class Returns:
                     f"{returning.upstream} answers {reply.status} when it is asked after write {seq}",
                     "its log says more",
                 )
-            if (
-                answer.state == "done" and answer.key
-            ):  # of one that changed no single record the comparison tells
+            if answer.state == "done" and answer.key:  # what one without a key changed, the comparison tells
                 done.append(answer.key)
         return done
 

@@ -253,12 +253,7 @@ class Switching:
         try:
             await asyncio.wait_for(self.renew(), RENEW_S)
         except (TurnoutError, TimeoutError) as error:
-            log.error(
-                "renew_failed",
-                error=str(error),
-                failures=1,
-                next="writes stay held until the primary takes the next epoch",
-            )
+            _say_renew_failed(error, 1)
             self.is_open = False
             self.open_again()
         return True
@@ -268,13 +263,7 @@ class Switching:
             try:
                 await self.renew()
             except TurnoutError as error:
-                if is_worth_saying(failures):
-                    log.error(
-                        "renew_failed",
-                        error=str(error),
-                        failures=failures,
-                        next="writes stay held until the primary takes the next epoch",
-                    )
+                _say_renew_failed(error, failures)
                 await asyncio.sleep(RETRY_S * 5)
             else:
                 self.is_open = True
@@ -318,3 +307,13 @@ class Switching:
                 await asyncio.sleep(RETRY_S)
             else:
                 return
+
+
+def _say_renew_failed(error: Exception, failures: int) -> None:
+    if is_worth_saying(failures):
+        log.error(
+            "renew_failed",
+            error=str(error),
+            failures=failures,
+            next="writes stay held until the primary takes the next epoch",
+        )

@@ -20,7 +20,7 @@ from proxy.forward.answering import NEVER_S
 from proxy.forward.pipeline import Exchange
 from proxy.forward.respond import Problem
 from proxy.forward.upstream import UpstreamConnection
-from proxy.limits import KEPT_ANSWER_BYTES_MAX, KEPT_BODY_BYTES_MAX
+from proxy.limits import HEADER_SETS_KEPT_MAX, KEPT_ANSWER_BYTES_MAX, KEPT_BODY_BYTES_MAX
 from proxy.model import Decision, MirrorAnswer, Place, PrimaryAnswer, Reason, Snapshot, WriteHead
 from proxy.routing.place import marks_of
 from proxy.wire import fields
@@ -31,8 +31,6 @@ from proxy.wire.response import ResponseHead
 if TYPE_CHECKING:
     from proxy.forward.forwarder import Forwarder
     from proxy.forward.listener import ClientConnection
-
-HEADER_SETS_KEPT_MAX: Final = 128
 
 _NOT_REPEATED: Final = frozenset({"host", "content-length", "expect"})
 """End-to-end headers that a replay makes anew."""
@@ -111,9 +109,8 @@ class MirroredWrite(Exchange):
         """In the same step of the loop as the fence check and the decision."""
         self._keep(self.pending)
         if self.decision.upstream != self.snapshot.primary:
-            self.reason = (
-                Reason.PRIMARY
-            )  # until the secondary has answered: what the primary refuses or fails is not the canary's
+            # Until the secondary has answered: what the primary refuses or fails is not the canary's.
+            self.reason = Reason.PRIMARY
         route = self.decision.route
         write = WriteHead(
             self.method,

@@ -8,6 +8,7 @@ from functools import lru_cache
 from typing import Any
 
 from proxy.journal.entry import BASE_UNKNOWN, Entry
+from proxy.limits import HEADER_SETS_KEPT_MAX
 
 ROWS_AT_ONCE_MAX = 64
 """Rows in one statement. Each step of SQLite gives the interpreter's lock away, and the writer then waits for the event
@@ -109,7 +110,7 @@ def outcome_values(row: OutcomeRow, *, is_lean: bool = False) -> tuple[Any, ...]
     return seq, key, prefix, _json(marks), *rest
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=HEADER_SETS_KEPT_MAX)
 def _json(values: tuple[str, ...] | tuple[tuple[str, str], ...]) -> str:
     """Entries have the same headers again and again, and seldom marks."""
     return json.dumps(values)

@@ -18,6 +18,7 @@ from typing import cast
 import msgspec
 
 from proxy.journal.entry import BASE_NONE, BASE_UNKNOWN, Entry
+from proxy.limits import HEADER_SETS_KEPT_MAX
 from proxy.model import PrimaryAnswer
 
 _DROPPED = frozenset(
@@ -27,8 +28,6 @@ _DROPPED = frozenset(
         "proxy-authorization", "proxy-connection", "host", "accept-encoding", "forwarded",
     }
 )  # fmt: skip
-
-HEADER_SETS_KEPT_MAX = 128
 
 _OBJECT = msgspec.json.Decoder(dict[str, msgspec.Raw])
 

@@ -19,7 +19,6 @@ from typing import Self
 ROOT = Path(__file__).resolve().parents[2]
 READY_S = 20.0
 
-
 PORTS = range(15_000, 32_000)
 """Below those that the system gives to outgoing connections: a port that a killed server has to get back must not go to one of them."""
 
