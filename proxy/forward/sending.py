@@ -11,7 +11,7 @@ from collections.abc import Callable, Sequence
 
 from proxy.errors import UpstreamError
 from proxy.forward.pool import Pools
-from proxy.forward.upstream import UpstreamConnection
+from proxy.forward.upstream import Asker, UpstreamConnection
 from proxy.model import Reply
 from proxy.ports import Answered
 from proxy.wire import fields
@@ -98,7 +98,7 @@ class _Whole:
         return tuple(fields.pairs(self._section))
 
 
-class _Asking:
+class _Asking(Asker):
     """One request under way: what a connection works for, and who waits for a fresh one."""
 
     __slots__ = (
@@ -107,25 +107,20 @@ class _Asking:
         "_name",
         "_pieces",
         "front",
-        "is_request_done",
-        "method",
         "rest",
         "timer",
-        "upstream",
     )
 
     timer: asyncio.TimerHandle
 
     def __init__(self, name: str, method: str, done: Callable[[Answered | UpstreamError], None]) -> None:
+        super().__init__(method)
         self._name = name
-        self.method = method
         self._done: Callable[[Answered | UpstreamError], None] | None = done
         """None once nobody waits any more."""
         self.front = b""
         """The request up to the value of Host."""
         self.rest = b""
-        self.is_request_done = True
-        self.upstream: UpstreamConnection | None = None
         self._head: ResponseHead | None = None
         self._pieces: list[bytes] = []
 
