@@ -1,7 +1,7 @@
-"""The journal on SQLite: WAL, synchronous=FULL, one writer thread that commits whatever is queued.
+"""The journal on SQLite: WAL, synchronous=FULL, one writer thread that commits what has gathered.
 
-Owns the file, its lock and its one writer. Group commit: the thread takes all that waits, runs it in one
-transaction, syncs once, and wakes the event loop once for the whole batch. Nothing is ever committed on the
+Owns the file, its lock and its one writer. Group commit: the thread takes all that waits (and waits a little for those who come back:
+proxy/journal/gathering.py), runs it in one transaction, syncs once, and wakes the event loop once for the whole batch. Nothing is ever committed on the
 event loop: reads would stall behind the disk.
 
 Checkpoints copy the WAL back into the database and sync twice. They run beside the writer, on a connection of their
@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import mmap
 import os
-import queue
 import sqlite3
 import threading
 import time
@@ -29,6 +29,7 @@ from proxy.errors import JournalError, JournalFullError, TurnoutError
 from proxy.journal import fresh
 from proxy.journal.damage import FRAME_HEADER_BYTES, has_frames, log_frames
 from proxy.journal.entry import Entry
+from proxy.journal.gathering import Gathering, Item
 from proxy.journal.opening import (
     copy_after_failed_sync,
     lock,
@@ -124,8 +125,8 @@ class SqliteJournal:
         self._path = folder / "journal.db"
         self._fatal = fatal or _end_process
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[list[tuple[str, Any, Any]] | None] = queue.SimpleQueue()
-        self._submitted: list[tuple[str, Any, Any]] = []
+        self._queue = Gathering()
+        self._submitted: list[Item] = []
         """What this step of the event loop asks for; the writer gets it in one piece, and is woken once."""
         self._lazy: _Lazy | None = None
         """What may wait for somebody else's commit."""
@@ -153,14 +154,16 @@ class SqliteJournal:
         self._fresh_bytes_max = min(FRESH_BYTES_MAX, whole_bytes // 64)
         self._free_checked_s = 0.0
         self._free_bytes = 0
-        # Open until the database is closed: closing any descriptor of that file would release SQLite's locks on it.
+        # Open until the database is closed: closing any descriptor of that file would release SQLite's locks on it. Mapped, for a read
+        # of the file would give the interpreter's lock away after each commit.
         self._index_fd = os.open(self._path.with_name(self._path.name + "-shm"), os.O_RDONLY | os.O_CLOEXEC)
+        self._index = mmap.mmap(self._index_fd, mmap.PAGESIZE, prot=mmap.PROT_READ)
         self._checkpoint_due = threading.Event()
         self._is_copied = False
         """The log has just been copied, but for what came meanwhile."""
         self._is_closing = False
-        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-        self._thread.start()
+        self._writer = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._writer.start()
         self._checkpointer = threading.Thread(
             target=self._checkpoint_beside, name="journal-checkpoint", daemon=True
         )
@@ -195,7 +198,7 @@ class SqliteJournal:
         if self._lazy is not None:
             self._hand_over()
 
-    def _submit(self, item: tuple[str, Any, Any]) -> None:
+    def _submit(self, item: Item) -> None:
         self._submitted.append(item)
         if len(self._submitted) == 1:
             self._loop.call_soon(self._hand_over)
@@ -205,8 +208,17 @@ class SqliteJournal:
         if self._lazy is not None:
             items.append(("lazy", self._lazy, None))
             self._lazy = None
-        if items:
-            self._queue.put(items)
+        if items and self._queue.put(items):
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        """Whether this step of the event loop has brought anything."""
+        if not self._submitted:
+            self._queue.quiet()
+
+    def _release(self, callbacks: list[tuple[Done, TurnoutError | None]]) -> None:
+        _call_all(callbacks)
+        self._loop.call_soon(self._look)
 
     async def bodies(self, seq: int) -> tuple[bytes | None, bytes | None]:
         def read(db: sqlite3.Connection) -> tuple[bytes | None, bytes | None]:
@@ -239,12 +251,13 @@ class SqliteJournal:
     async def close(self) -> None:
         self._hand_over()
         self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._writer.join)
         self._is_closing = True
         self._checkpoint_due.set()
         await asyncio.to_thread(self._checkpointer.join)
         self._say_log(is_there=False)
         self._db.close()
+        self._index.close()
         os.close(self._index_fd)
         os.close(self._lock_fd)
 
@@ -255,25 +268,16 @@ class SqliteJournal:
     # -- the writer thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
-        get, get_nowait = self._queue.get, self._queue.get_nowait
         is_open = True
         while is_open:
-            items = get()
             batch = _Batch()
-            taken = 0
-            while True:
+            for items in self._queue.take(JOURNAL_BATCH_MAX):
                 if items is None:
                     is_open = False
                 else:
                     for item in items:
                         _sort(item, batch)
-                    taken += len(items)
-                if taken >= JOURNAL_BATCH_MAX or not is_open:
-                    break
-                try:
-                    items = get_nowait()
-                except queue.Empty:
-                    break
+            waiting, began_s = len(batch.intents) + len(batch.outcomes), time.perf_counter()
             try:
                 self._commit(batch)
             except Exception as error:  # noqa: BLE001 - a writer that dies silently would hang every client
@@ -281,7 +285,8 @@ class SqliteJournal:
                 return
             if batch.callbacks:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    self._loop.call_soon_threadsafe(_call_all, batch.callbacks)
+                    self._queue.released(waiting, time.perf_counter() - began_s)
+                    self._loop.call_soon_threadsafe(self._release, batch.callbacks)
             self._maybe_checkpoint()
         if not self._fresh.is_empty:
             self._try(_Batch())
@@ -534,7 +539,7 @@ class SqliteJournal:
             self._is_copied = False
             self._checkpoint()
             return
-        used = log_frames(self._index_fd) * (FRAME_HEADER_BYTES + PAGE_BYTES)
+        used = log_frames(self._index) * (FRAME_HEADER_BYTES + PAGE_BYTES)
         if used > WAL_BYTES_MAX:
             self._cut_log()
         elif used > self._wal_bytes_beside and not self._checkpoint_due.is_set():
@@ -577,7 +582,7 @@ class SqliteJournal:
 # -- helpers ---------------------------------------------------------------------------------------
 
 
-def _sort(item: tuple[str, Any, Any], batch: _Batch) -> None:
+def _sort(item: Item, batch: _Batch) -> None:
     kind, what, done = item
     if kind == "intent":
         batch.intents.append((what, done))
