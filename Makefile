@@ -44,12 +44,14 @@ test-integration: venv-dev ## real sockets and processes
 test-integration-api: venv-dev ## the shop's API through the proxy, both upstreams compared; DATA_BACKEND=json|postgres is primary
 	DATA_BACKEND=$(DATA_BACKEND) $(PYTEST) tests/contract tests/integration/test_both_upstreams.py $(ARGS)
 
-compiled: venv-dev ## the hot path as native code, in build/compiled (needs a C compiler; half a minute)
+compiled: venv-dev ## the hot path as native code, in build/compiled (needs a C compiler; a minute)
 	$(BIN)/python .ci/compiled.py
 
 # "." comes second: tests are taken from here, the proxy from build/compiled.
-test-compiled: compiled system ## the RFC cases and the parsers' tests on the compiled proxy
-	TURNOUT_COMPILED=1 $(PYTEST) -o pythonpath="build/compiled ." tests/conformance tests/unit/wire tests/unit/forward tests/unit/routing $(ARGS)
+test-compiled: compiled system ## the RFC cases, the units and 300 simulated runs on the compiled proxy
+	TURNOUT_COMPILED=1 $(PYTEST) -o pythonpath="build/compiled ." tests/conformance tests/unit/wire tests/unit/forward tests/unit/routing \
+	  tests/unit/mirror tests/unit/journal $(ARGS)
+	PYTHONPATH=build/compiled:. $(BIN)/python -P -m tests.simulation --runs 300 --no-progress
 
 test-browser: venv-dev system ## the status page in a real Chromium
 	$(PYTEST) tests/browser $(ARGS)

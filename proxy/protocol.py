@@ -28,7 +28,7 @@ NUMBER_MAX = (1 << 63) - 1
 _VERSION = re.compile(r"\s*(none|\d{1,19})\s*;\s*(base|at)=(none|unknown|\d{1,19})\s*")
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # made for each write: a frozen one takes three times as long
 class WriteVersion:
     """``Turnout-Version: 18; base=17`` on an accepted write (W2)."""
 

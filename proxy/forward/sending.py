@@ -8,16 +8,18 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Callable, Sequence
+from typing import Final
 
 from proxy.errors import UpstreamError
 from proxy.forward.pool import Pools
+from proxy.forward.sockets import TICK_S
 from proxy.forward.upstream import Asker, UpstreamConnection
 from proxy.model import Reply
 from proxy.ports import Answered
 from proxy.wire import fields
 from proxy.wire.response import ResponseHead
 
-_NO_BODY = ("GET", "HEAD", "DELETE")
+_NO_BODY: Final = ("GET", "HEAD", "DELETE")
 """Without one they say no length (RFC 9110 section 8.6)."""
 
 
@@ -29,6 +31,9 @@ class PoolSender:
     def __init__(self, *, token: str = "") -> None:
         self._token_line = f"Turnout-Token: {token}\r\n".encode("latin-1") if token else b""
         self._loop = asyncio.get_running_loop()
+        self._under_way: dict[_Asking, float] = {}
+        """Requests without an answer yet → when each is given up. Looked at each TICK_S, for a timer of its own costs more than its answer."""
+        self._ticker: asyncio.TimerHandle | None = None
 
     async def send(
         self,
@@ -71,16 +76,25 @@ class PoolSender:
     ) -> Callable[[], None]:
         pool = self.pools.by_name[upstream]
         length = b"Content-Length: %d\r\n" % len(body) if body or method not in _NO_BODY else b""
-        asking = _Asking(upstream, method, done)
+        asking = _Asking(upstream, method, done, self._under_way)
         asking.front = f"{method} {target} HTTP/1.1\r\nHost: ".encode("latin-1")
         asking.rest = b"".join((b"\r\n", lines, self._token_line, length, b"\r\n", body))
-        asking.timer = self._loop.call_later(timeout_s, asking.on_timeout, timeout_s)
+        asking.timeout_s = timeout_s
+        self._under_way[asking] = self._loop.time() + timeout_s
+        if self._ticker is None:
+            self._ticker = self._loop.call_later(TICK_S, self._on_tick)
         connection = pool.take()
         if connection is None:
             pool.dial(asking)
         else:
             asking.on_dialed(connection)
         return asking.cancel
+
+    def _on_tick(self) -> None:
+        now_s = self._loop.time()
+        for asking in [asking for asking, at_s in self._under_way.items() if at_s <= now_s]:
+            asking.on_timeout()
+        self._ticker = self._loop.call_later(TICK_S, self._on_tick) if self._under_way else None
 
 
 class _Whole:
@@ -106,16 +120,23 @@ class _Asking(Asker):
         "_head",
         "_name",
         "_pieces",
+        "_under_way",
         "front",
         "rest",
-        "timer",
+        "timeout_s",
     )
 
-    timer: asyncio.TimerHandle
-
-    def __init__(self, name: str, method: str, done: Callable[[Answered | UpstreamError], None]) -> None:
+    def __init__(
+        self,
+        name: str,
+        method: str,
+        done: Callable[[Answered | UpstreamError], None],
+        under_way: dict[_Asking, float],
+    ) -> None:
         super().__init__(method)
         self._name = name
+        self._under_way = under_way
+        self.timeout_s = 0.0
         self._done: Callable[[Answered | UpstreamError], None] | None = done
         """None once nobody waits any more."""
         self.front = b""
@@ -137,13 +158,13 @@ class _Asking(Asker):
     def on_dial_failed(self, kind: str, detail: str) -> None:  # noqa: ARG002 - pool.Caller's
         self._fail(detail)
 
-    def on_timeout(self, timeout_s: float) -> None:
+    def on_timeout(self) -> None:
         self._end()
-        self._fail(f"no answer within {timeout_s:g} s")
+        self._fail(f"no answer within {self.timeout_s:g} s")
 
     def cancel(self) -> None:
         self._done = None
-        self.timer.cancel()
+        self._under_way.pop(self, None)
         self._end()
 
     def _end(self) -> None:
@@ -184,5 +205,5 @@ class _Asking(Asker):
     def _tell(self, answer: Answered | UpstreamError) -> None:
         done, self._done = self._done, None
         if done is not None:
-            self.timer.cancel()
+            del self._under_way[self]
             done(answer)

@@ -9,7 +9,7 @@ A log cut off exactly behind one of its commits cannot be told from one that end
 
 from __future__ import annotations
 
-import os
+import mmap
 import sqlite3
 import struct
 from pathlib import Path
@@ -52,9 +52,9 @@ def has_frames(log: Path) -> bool:
     return log.exists() and log.stat().st_size > HEADER_BYTES
 
 
-def log_frames(index_fd: int) -> int:
+def log_frames(index: mmap.mmap) -> int:
     """How many frames the log holds that belong to it, by its shared-memory file (walformat.html, WAL-index header)."""
-    return int(_MAX_FRAME.unpack(os.pread(index_fd, _MAX_FRAME.size, _MAX_FRAME_AT))[0])
+    return int(_MAX_FRAME.unpack_from(index, _MAX_FRAME_AT)[0])
 
 
 def _header_fault(log: Path) -> str:

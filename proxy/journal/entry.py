@@ -72,7 +72,7 @@ TRANSITIONS: dict[EntryState, dict[EntryEvent, EntryState]] = {
 TERMINAL = frozenset(state for state, events in TRANSITIONS.items() if not events)
 
 
-class IllegalEventError(AssertionError):
+class IllegalEventError(Exception):
     """An event that the entry's state does not know: a fault in the proxy, never in its input."""
 
 

@@ -1,7 +1,7 @@
-"""The journal on SQLite: WAL, synchronous=FULL, one writer thread that commits whatever is queued.
+"""The journal on SQLite: WAL, synchronous=FULL, one writer thread that commits what has gathered.
 
-Owns the file, its lock and its one writer. Group commit: the thread takes all that waits, runs it in one
-transaction, syncs once, and wakes the event loop once for the whole batch. Nothing is ever committed on the
+Owns the file, its lock and its one writer. Group commit: the thread takes all that waits (and waits a little for those who come back:
+proxy/journal/gathering.py), runs it in one transaction, syncs once, and wakes the event loop once for the whole batch. Nothing is ever committed on the
 event loop: reads would stall behind the disk.
 
 Checkpoints copy the WAL back into the database and sync twice. They run beside the writer, on a connection of their
@@ -14,8 +14,8 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import json
+import mmap
 import os
-import queue
 import sqlite3
 import threading
 import time
@@ -25,10 +25,12 @@ from typing import Any, TypeVar
 
 import structlog
 
-from proxy.errors import JournalError, JournalFullError, TurnoutError
+from proxy.errors import JournalError, JournalFullError
 from proxy.journal import fresh
+from proxy.journal.batch import Batch, Lazy, Told, call_all
 from proxy.journal.damage import FRAME_HEADER_BYTES, has_frames, log_frames
 from proxy.journal.entry import Entry
+from proxy.journal.gathering import Gathering, Item
 from proxy.journal.opening import (
     copy_after_failed_sync,
     lock,
@@ -41,8 +43,6 @@ from proxy.journal.rows import (
     DELETE_ENTRIES,
     INSERT_INTENTS,
     UPDATE_OUTCOMES,
-    IntentRow,
-    OutcomeRow,
     execute_rows,
     intent_row,
     intent_values,
@@ -86,36 +86,6 @@ FRESH_ENTRIES_MAX = 20_000
 """What may lie in ``fresh`` before the oldest of it moves; on a small disk less."""
 
 
-class _Batch:
-    """What the writer commits together, by kind; the kinds of one entry always run in this order."""
-
-    __slots__ = ("callbacks", "dones", "intents", "outcomes", "seqs", "totals", "works")
-
-    def __init__(self) -> None:
-        self.intents: list[tuple[IntentRow, Done]] = []
-        self.outcomes: list[tuple[OutcomeRow, Done]] = []
-        self.works: list[
-            tuple[Callable[[sqlite3.Connection], Any], Callable[[Any, Exception | None], None]]
-        ] = []
-        self.seqs: list[int] = []
-        """Of entries that go."""
-        self.totals: dict[str, int] = {}
-        self.dones: list[Done] = []
-        """Called once ``seqs`` are gone."""
-        self.callbacks: list[tuple[Done, TurnoutError | None]] = []
-
-
-class _Lazy:
-    """Entries that go, and what is to be counted and told then."""
-
-    __slots__ = ("dones", "seqs", "totals")
-
-    def __init__(self) -> None:
-        self.seqs: list[int] = []
-        self.totals: dict[str, int] = {}
-        self.dones: list[Done] = []
-
-
 class SqliteJournal:
     """A JournalStore. ``fatal`` is called (in the writer thread) when the disk can no longer be believed; it must not return to service."""
 
@@ -124,13 +94,13 @@ class SqliteJournal:
         self._path = folder / "journal.db"
         self._fatal = fatal or _end_process
         self._loop = asyncio.get_running_loop()
-        self._queue: queue.SimpleQueue[list[tuple[str, Any, Any]] | None] = queue.SimpleQueue()
-        self._submitted: list[tuple[str, Any, Any]] = []
+        self._queue = Gathering()
+        self._submitted: list[Item] = []
         """What this step of the event loop asks for; the writer gets it in one piece, and is woken once."""
-        self._lazy: _Lazy | None = None
+        self._lazy: Lazy | None = None
         """What may wait for somebody else's commit."""
         self._is_lazy_due = False
-        self._left: _Lazy | None = None
+        self._left: Lazy | None = None
         """The writer's: what found no room, for its next commit."""
         self.fsync_observe: Callable[[float], None] = _ignore_duration
         folder.mkdir(parents=True, exist_ok=True)
@@ -153,14 +123,16 @@ class SqliteJournal:
         self._fresh_bytes_max = min(FRESH_BYTES_MAX, whole_bytes // 64)
         self._free_checked_s = 0.0
         self._free_bytes = 0
-        # Open until the database is closed: closing any descriptor of that file would release SQLite's locks on it.
+        # Open until the database is closed: closing any descriptor of that file would release SQLite's locks on it. Mapped, for a read
+        # of the file would give the interpreter's lock away after each commit.
         self._index_fd = os.open(self._path.with_name(self._path.name + "-shm"), os.O_RDONLY | os.O_CLOEXEC)
+        self._index = mmap.mmap(self._index_fd, mmap.PAGESIZE, prot=mmap.PROT_READ)
         self._checkpoint_due = threading.Event()
         self._is_copied = False
         """The log has just been copied, but for what came meanwhile."""
         self._is_closing = False
-        self._thread = threading.Thread(target=self._run, name="journal", daemon=True)
-        self._thread.start()
+        self._writer = threading.Thread(target=self._run, name="journal", daemon=True)
+        self._writer.start()
         self._checkpointer = threading.Thread(
             target=self._checkpoint_beside, name="journal-checkpoint", daemon=True
         )
@@ -179,23 +151,18 @@ class SqliteJournal:
     ) -> None:
         lazy = self._lazy
         if lazy is None:
-            lazy = self._lazy = _Lazy()
+            lazy = self._lazy = Lazy()
             if not self._is_lazy_due:
                 self._is_lazy_due = True
                 self._loop.call_later(LAZY_S_MAX, self._lazy_is_due)
-        lazy.seqs += seqs
-        if totals:
-            for name, count in totals.items():
-                lazy.totals[name] = lazy.totals.get(name, 0) + count
-        if done is not None:
-            lazy.dones.append(done)
+        lazy.add(seqs, totals, done)
 
     def _lazy_is_due(self) -> None:
         self._is_lazy_due = False
         if self._lazy is not None:
             self._hand_over()
 
-    def _submit(self, item: tuple[str, Any, Any]) -> None:
+    def _submit(self, item: Item) -> None:
         self._submitted.append(item)
         if len(self._submitted) == 1:
             self._loop.call_soon(self._hand_over)
@@ -205,8 +172,17 @@ class SqliteJournal:
         if self._lazy is not None:
             items.append(("lazy", self._lazy, None))
             self._lazy = None
-        if items:
-            self._queue.put(items)
+        if items and self._queue.put(items):
+            self._loop.call_soon(self._look)
+
+    def _look(self) -> None:
+        """Whether this step of the event loop has brought anything."""
+        if not self._submitted:
+            self._queue.quiet()
+
+    def _release(self, callbacks: list[Told]) -> None:
+        call_all(callbacks)
+        self._loop.call_soon(self._look)
 
     async def bodies(self, seq: int) -> tuple[bytes | None, bytes | None]:
         def read(db: sqlite3.Connection) -> tuple[bytes | None, bytes | None]:
@@ -239,12 +215,13 @@ class SqliteJournal:
     async def close(self) -> None:
         self._hand_over()
         self._queue.put(None)
-        await asyncio.to_thread(self._thread.join)
+        await asyncio.to_thread(self._writer.join)
         self._is_closing = True
         self._checkpoint_due.set()
         await asyncio.to_thread(self._checkpointer.join)
         self._say_log(is_there=False)
         self._db.close()
+        self._index.close()
         os.close(self._index_fd)
         os.close(self._lock_fd)
 
@@ -255,25 +232,15 @@ class SqliteJournal:
     # -- the writer thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
-        get, get_nowait = self._queue.get, self._queue.get_nowait
         is_open = True
         while is_open:
-            items = get()
-            batch = _Batch()
-            taken = 0
-            while True:
+            batch = Batch()
+            for items in self._queue.take(JOURNAL_BATCH_MAX):
                 if items is None:
                     is_open = False
                 else:
-                    for item in items:
-                        _sort(item, batch)
-                    taken += len(items)
-                if taken >= JOURNAL_BATCH_MAX or not is_open:
-                    break
-                try:
-                    items = get_nowait()
-                except queue.Empty:
-                    break
+                    batch.take(items)
+            waiting, began_s = batch.waiting, time.perf_counter()
             try:
                 self._commit(batch)
             except Exception as error:  # noqa: BLE001 - a writer that dies silently would hang every client
@@ -281,58 +248,57 @@ class SqliteJournal:
                 return
             if batch.callbacks:
                 with contextlib.suppress(RuntimeError):  # the loop is closed: nobody waits any more
-                    self._loop.call_soon_threadsafe(_call_all, batch.callbacks)
+                    self._queue.released(waiting, time.perf_counter() - began_s)
+                    self._loop.call_soon_threadsafe(self._release, batch.callbacks)
             self._maybe_checkpoint()
         if not self._fresh.is_empty:
-            self._try(_Batch())
+            self._try(Batch())
 
-    def _commit(self, batch: _Batch) -> None:
+    def _commit(self, batch: Batch) -> None:
         if self._left is not None:
             left, self._left = self._left, None
-            _add(left, batch)
+            batch.add(left)
         is_tight = self._is_tight()
         if is_tight:
             self._make_room()
-            if not self._fresh.is_empty and self._try(_Batch()) is not None:
-                self._try(_Batch(), is_lean=True)
+            if not self._fresh.is_empty and self._try(Batch()) is not None:
+                self._try(Batch(), is_lean=True)
             if batch.intents and self._is_low():
                 full = JournalFullError(
                     "the journal's disk is nearly full: no new writes", f"free space below {self._folder}"
                 )
-                batch.callbacks.extend((done, full) for _, done in batch.intents)
-                batch.intents = []
+                batch.refuse_intents(full)
             self._settle_in_steps(batch)
         error = self._try(batch, may_append=self._is_roomy())
         if error is not None:
             log.error("journal_write_failed", error=str(error), path=str(self._path))
             self._commit_apart(batch, error)
 
-    def _commit_apart(self, batch: _Batch, error: sqlite3.Error) -> None:
+    def _commit_apart(self, batch: Batch, error: sqlite3.Error) -> None:
         """A batch that failed whole goes again without its intents, each kind by itself: what frees space first."""
         failed = _translate(error, self._folder)
-        batch.callbacks.extend((done, failed) for _, done in batch.intents)
-        batch.intents = []
+        batch.refuse_intents(failed)
         self._make_room()
         self._settle_in_steps(batch)
-        outcomes = _Batch()
-        outcomes.outcomes = batch.outcomes
+        outcomes = Batch()
+        outcomes.outcomes, outcomes.outcome_dones = batch.outcomes, batch.outcome_dones
         again = self._try(outcomes)
         if again is not None:
             # Without their bodies they take next to nothing; a repair settles them as well.
             again = self._try(outcomes, is_lean=True)
         if again is not None:
             failed = _translate(again, self._folder)
-            outcomes.callbacks.extend((done, failed) for _, done in batch.outcomes)
+            outcomes.refuse_outcomes(failed)
         batch.callbacks += outcomes.callbacks
         for work, finish in batch.works:
-            one = _Batch()
+            one = Batch()
             one.works = [(work, finish)]
             again = self._try(one)
             if again is not None and not self._read(one):
                 one.callbacks.append((_bind(finish, None, _translate(again, self._folder)), None))
             batch.callbacks += one.callbacks
 
-    def _read(self, one: _Batch) -> bool:
+    def _read(self, one: Batch) -> bool:
         """Whether its work only reads: that needs no room. It sees what is fresh as if it had moved, and that is taken back."""
         (work, finish), db = one.works[0], self._db
         try:
@@ -349,9 +315,9 @@ class SqliteJournal:
             one.callbacks.append((_bind(finish, result, error), None))
         return not has_changed
 
-    def _settle_in_steps(self, batch: _Batch) -> None:
+    def _settle_in_steps(self, batch: Batch) -> None:
         """Takes what has ended out of the batch, a few entries at a time: each step needs little room, and gives some back."""
-        lazy, step = _Batch(), _Batch()
+        lazy, step = Batch(), Batch()
         lazy.seqs, lazy.totals, lazy.dones = batch.seqs, batch.totals, batch.dones
         batch.seqs, batch.totals, batch.dones = [], {}, []
         step.totals, lazy.totals = lazy.totals, {}
@@ -364,12 +330,12 @@ class SqliteJournal:
             if not lazy.seqs:
                 batch.callbacks.extend((done, None) for done in lazy.dones)
                 return
-            step = _Batch()
+            step = Batch()
             self._make_room()
 
-    def _put_back(self, lazy: _Batch) -> None:
+    def _put_back(self, lazy: Batch) -> None:
         """For a later commit; one comes also where nobody writes."""
-        left = self._left = _Lazy()
+        left = self._left = Lazy()
         left.seqs, left.totals, left.dones = lazy.seqs, lazy.totals, lazy.dones
         with contextlib.suppress(RuntimeError):  # the loop is closed
             self._loop.call_soon_threadsafe(self._look_again)
@@ -377,7 +343,7 @@ class SqliteJournal:
     def _look_again(self) -> None:
         self._loop.call_later(LAZY_AGAIN_S, self._submit, ("lazy", None, None))
 
-    def _try(self, batch: _Batch, *, is_lean: bool = False, may_append: bool = False) -> sqlite3.Error | None:
+    def _try(self, batch: Batch, *, is_lean: bool = False, may_append: bool = False) -> sqlite3.Error | None:
         """Why it could not be written, or None. A failed sync ends the process."""
         try:
             if may_append and not batch.works:
@@ -397,10 +363,10 @@ class SqliteJournal:
             self._fatal(f"the journal could not be synced ({error}): the disk can no longer be believed")
             raise error
 
-    def _append(self, batch: _Batch) -> None:
+    def _append(self, batch: Batch) -> None:
         """The short way: one row, which is a transaction by itself, synced; then the callbacks are due."""
-        if not (batch.intents or batch.outcomes or batch.seqs or batch.totals):
-            batch.callbacks.extend((done, None) for done in batch.dones)
+        if not batch.has_rows:
+            batch.committed()
             return
         known, totals = self._fresh, batch.totals
         upto = known.oldest(self._fresh_bytes_max, FRESH_ENTRIES_MAX)
@@ -409,8 +375,7 @@ class SqliteJournal:
             known.move(self._db, upto)
             self._db.execute("commit")
             known.moved(upto)
-        intents = [row for row, _ in batch.intents]
-        outcomes = [row for row, _ in batch.outcomes]
+        intents, outcomes = batch.intents, batch.outcomes
         row = known.next_row(fresh.encode(intents, outcomes, batch.seqs, self._with(totals)))
         began = time.perf_counter()
         if intents and intents[-1][0] > self._seq_ceiling:
@@ -423,29 +388,29 @@ class SqliteJournal:
         self._written(batch, began)
         known.added(row, intents, outcomes, batch.seqs)
 
-    def _write(self, batch: _Batch, *, is_lean: bool) -> None:
+    def _write(self, batch: Batch, *, is_lean: bool) -> None:
         """Into ``entries``, all that is fresh before it, in one synced transaction; then the callbacks are due.
 
         ``is_lean``: outcomes without their bodies.
         """
         db, seqs, totals, known = self._db, batch.seqs, batch.totals, self._fresh
         has_fresh = not known.is_empty
-        if not (batch.intents or batch.outcomes or batch.works or seqs or totals or has_fresh):
-            batch.callbacks.extend((done, None) for done in batch.dones)
+        if not (batch.has_rows or batch.works or has_fresh):
+            batch.committed()
             return
-        results: list[tuple[Done, TurnoutError | None]] = []
+        results: list[Told] = []
         began, changed = time.perf_counter(), db.total_changes
         db.execute("begin immediate")
         if has_fresh:
             known.move(db, is_lean=is_lean)
         if batch.intents:
-            top = batch.intents[-1][0][0]
+            top = batch.intents[-1][0]
             if top > self._seq_ceiling:
                 self._reserve_seqs(top)
-            execute_rows(db, INSERT_INTENTS, [intent_values(row) for row, _ in batch.intents])
+            execute_rows(db, INSERT_INTENTS, [intent_values(row) for row in batch.intents])
         if batch.outcomes:
             # Of several outcomes of one entry (a mark that has grown) only the last one: one statement takes them in no order.
-            last = {row[0]: row for row, _ in batch.outcomes}
+            last = {row[0]: row for row in batch.outcomes}
             execute_rows(db, UPDATE_OUTCOMES, [outcome_values(row, is_lean=is_lean) for row in last.values()])
         for work, finish in batch.works:
             results.append((_bind(finish, *attempt(db, work)), None))
@@ -467,9 +432,9 @@ class SqliteJournal:
 
     def _written(
         self,
-        batch: _Batch,
+        batch: Batch,
         began: float,
-        results: Sequence[tuple[Done, TurnoutError | None]] = (),
+        results: list[Told] | None = None,
         *,
         is_synced: bool = True,
     ) -> None:
@@ -478,14 +443,11 @@ class SqliteJournal:
             self.fsync_observe(time.perf_counter() - began)
         if not self._has_said_log and has_frames(self._wal):  # a transaction that only read leaves no log
             self._say_log(is_there=True)
-        if batch.intents and batch.intents[-1][0][0] > self._seq_ceiling:
-            self._seq_ceiling = batch.intents[-1][0][0] + SEQ_BLOCK
+        if batch.intents and batch.intents[-1][0] > self._seq_ceiling:
+            self._seq_ceiling = batch.intents[-1][0] + SEQ_BLOCK
         for name, count in batch.totals.items():
             self._totals[name] = self._totals.get(name, 0) + count
-        batch.callbacks.extend((done, None) for _, done in batch.intents)
-        batch.callbacks.extend((done, None) for _, done in batch.outcomes)
-        batch.callbacks.extend(results)
-        batch.callbacks.extend((done, None) for done in batch.dones)
+        batch.committed(results)
 
     def _rollback(self) -> None:
         with contextlib.suppress(sqlite3.Error):
@@ -534,7 +496,7 @@ class SqliteJournal:
             self._is_copied = False
             self._checkpoint()
             return
-        used = log_frames(self._index_fd) * (FRAME_HEADER_BYTES + PAGE_BYTES)
+        used = log_frames(self._index) * (FRAME_HEADER_BYTES + PAGE_BYTES)
         if used > WAL_BYTES_MAX:
             self._cut_log()
         elif used > self._wal_bytes_beside and not self._checkpoint_due.is_set():
@@ -577,35 +539,8 @@ class SqliteJournal:
 # -- helpers ---------------------------------------------------------------------------------------
 
 
-def _sort(item: tuple[str, Any, Any], batch: _Batch) -> None:
-    kind, what, done = item
-    if kind == "intent":
-        batch.intents.append((what, done))
-    elif kind == "outcome":
-        batch.outcomes.append((what, done))
-    elif kind == "work":
-        batch.works.append((what, done))
-    elif what is not None:
-        _add(what, batch)
-
-
-def _add(lazy: _Lazy, batch: _Batch) -> None:
-    batch.seqs += lazy.seqs
-    batch.dones += lazy.dones
-    for name, count in lazy.totals.items():
-        batch.totals[name] = batch.totals.get(name, 0) + count
-
-
 def _bind(finish: Callable[[Any, Exception | None], None], result: Any, error: Exception | None) -> Done:
     return lambda _: finish(result, error)
-
-
-def _call_all(callbacks: list[tuple[Done, TurnoutError | None]]) -> None:
-    for done, error in callbacks:
-        try:
-            done(error)
-        except Exception:
-            log.exception("journal_callback_failed")
 
 
 def _translate(error: sqlite3.Error, folder: Path) -> JournalError:

@@ -21,7 +21,8 @@ from backends.json_entries import unpack
 from backends.json_frames import frame, frames
 from backends.json_journal import Commit
 from backends.store import StorageFullError
-from proxy.journal import fresh, sqlite
+from proxy.journal import fresh
+from proxy.journal.batch import Batch, call_all
 from proxy.journal.opening import open_database, recover
 from proxy.journal.sqlite import SqliteJournal
 from tests.simulation.loop import Process
@@ -107,9 +108,8 @@ class SimulatedJournal(SqliteJournal):
         if not self._process.step():
             return
         taken, self._waiting = self._waiting[:BATCH_MAX], self._waiting[BATCH_MAX:]
-        batch = self._under_sync = sqlite._Batch()
-        for item in taken:
-            sqlite._sort(item, batch)
+        batch = self._under_sync = Batch()
+        batch.take(taken)
         self._loop.call_later(self._sync_s * self._dice.uniform(0.5, 2.0), self._synced, batch)
 
     def _synced(self, batch: Any) -> None:
@@ -118,7 +118,7 @@ class SimulatedJournal(SqliteJournal):
         self._under_sync = None
         self._commit(batch)
         if batch.callbacks and self._process.step():
-            self._loop.call_soon(sqlite._call_all, batch.callbacks)
+            self._loop.call_soon(call_all, batch.callbacks)
         if self._waiting:
             self._under_sync = ()
             self._loop.call_soon(self._begin)
@@ -163,7 +163,7 @@ class SimulatedJournal(SqliteJournal):
         self._hand_over()
         while self._waiting or self._under_sync is not None:
             await asyncio.sleep(self._sync_s)
-        self._commit(sqlite._Batch())
+        self._commit(Batch())
 
 
 class StoreDisk:
