@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping
 
 from proxy.model import HeadView
 
@@ -12,7 +12,9 @@ class SimpleHead(HeadView):
 
     __slots__ = ("_query", "headers")
 
-    def __init__(self, method: str, path: str, query: str, client_ip: str, headers: dict[str, str]) -> None:
+    def __init__(
+        self, method: str, path: str, query: str, client_ip: str, headers: Mapping[str, str]
+    ) -> None:
         super().__init__(method, path, client_ip)
         self._query = query
         self.headers = headers
