@@ -25,6 +25,38 @@ class Reason(StrEnum):
     BARRIER = "barrier"
 
 
+class HeadView:
+    """What routing sees of a request: a few strings, and a header only when a rule asks for it. A base, not a protocol, because
+    compiled code reads a known class's attributes by their place (decision 8)."""
+
+    __slots__ = ("client_ip", "is_ordinary", "method", "path")
+
+    method: str
+    """As sent: methods are case-sensitive (RFC 9110 section 9.1)."""
+    path: str
+    """Raw path without the query; one character a byte (latin-1)."""
+    is_ordinary: bool
+    """The raw path is its own decoded form (routing.paths.is_ordinary)."""
+    client_ip: str
+    """The client's address as text, without port or brackets."""
+
+    def __init__(self, method: str, path: str, client_ip: str) -> None:
+        self.method = method
+        self.path = path
+        # routing.paths.is_ordinary, without the call
+        self.is_ordinary = "%" not in path and "/." not in path and path.isascii()
+        self.client_ip = client_ip
+
+    @property
+    def query(self) -> str:
+        """Raw query without the ``?``; "" where there is none."""
+        raise NotImplementedError
+
+    def header(self, name: str) -> str | None:
+        """The value of a header by its lower-case name, or None. Several are joined by ", "; cookies by "; "."""
+        raise NotImplementedError
+
+
 class Stage(StrEnum):
     """Where the whole move stands; derived, never stored (DESIGN section 4)."""
 

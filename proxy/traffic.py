@@ -5,12 +5,11 @@ A prometheus-client counter takes a lock and three calls for each step.
 
 from __future__ import annotations
 
-from bisect import bisect_left
 from typing import Final
 
 from proxy.model import Reason
 
-DURATION_BUCKETS_S: Final = (
+DURATION_BUCKETS_S: Final[tuple[float, ...]] = (
     0.0005,
     0.001,
     0.0025,
@@ -73,19 +72,36 @@ class Traffic:
         self.tallies: dict[tuple[str, int], tuple[Reason, Tally]] = {}
         """By upstream and the reason's identity: an enum member's own hash is a Python call."""
         self.in_flight: dict[str, int] = {}
+        # What was counted last: most often it is counted again.
+        self._upstream = ""
+        self._reason = Reason.PRIMARY
+        self._tally: Tally | None = None
 
     def add(self, upstream: str, reason: Reason, method: str, code: int, duration_s: float) -> None:
         """Count one answered request."""
-        found = self.tallies.get((upstream, id(reason)))
-        if found is None:
-            found = self.tallies[upstream, id(reason)] = (reason, Tally())
-        tally = found[1]
+        tally = self._tally
+        if tally is None or reason is not self._reason or upstream != self._upstream:
+            tally = self._other(upstream, reason)
         count = tally.last
         if count.code != code or count.method != method:
             count = tally.count(method, code)
         count.number += 1
-        tally.buckets[bisect_left(DURATION_BUCKETS_S, duration_s)] += 1
+        place = 0
+        for bound_s in (
+            DURATION_BUCKETS_S
+        ):  # most end at one of the first; bisect_left would make objects of the numbers
+            if duration_s <= bound_s:
+                break
+            place += 1
+        tally.buckets[place] += 1
         tally.total_s += duration_s
+
+    def _other(self, upstream: str, reason: Reason) -> Tally:
+        found = self.tallies.get((upstream, id(reason)))
+        if found is None:
+            found = self.tallies[upstream, id(reason)] = (reason, Tally())
+        self._upstream, self._reason, self._tally = upstream, reason, found[1]
+        return found[1]
 
     def by_upstream(self) -> dict[str, int]:
         """Requests answered so far."""

@@ -6,14 +6,13 @@ how to pause it and let it go.
 
 from __future__ import annotations
 
-from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from proxy.forward import respond
 from proxy.forward.respond import Problem
 from proxy.forward.tunnel import Tunnel
-from proxy.forward.upstream import UpstreamConnection
-from proxy.model import BUCKETS, COOKIE_NAME, Decision, Snapshot
+from proxy.forward.upstream import Asker
+from proxy.model import COOKIE_NAME, Decision, Snapshot
 from proxy.wire.body import chunk, last_chunk
 from proxy.wire.heads import response_head, upgrade_lines
 from proxy.wire.request import RequestHead
@@ -33,21 +32,24 @@ CLIENT_LEFT: Final = 499
 _COOKIE_AGE_S: Final = 365 * 24 * 3600
 
 
-@lru_cache(maxsize=BUCKETS)
-def _cookie_line(bucket: int) -> bytes:
-    return b"Set-Cookie: %b=%d; Path=/; Max-Age=%d; HttpOnly; SameSite=Lax\r\n" % (
-        COOKIE_NAME.encode(),
-        bucket,
-        _COOKIE_AGE_S,
-    )
+_COOKIE_FRONT: Final = f"Set-Cookie: {COOKIE_NAME}=".encode()
+_COOKIE_END: Final = f"; Path=/; Max-Age={_COOKIE_AGE_S}; HttpOnly; SameSite=Lax\r\n".encode()
+_NUMBERS: Final = tuple(b"%d" % number for number in range(100))
+_LAST_TWO: Final = tuple(b"%02d" % number for number in range(100))
 
 
-class Answering:
+def cookie_line(bucket: int) -> bytes:
+    """Put together from two small tables: 10,000 lines that were kept would not stay in the processor's cache."""
+    number = _NUMBERS[bucket] if bucket < 100 else _NUMBERS[bucket // 100] + _LAST_TWO[bucket % 100]
+    return _COOKIE_FRONT + number + _COOKIE_END
+
+
+class Answering(Asker):
     """What an exchange tells its client. Counted once, in ``finish``."""
 
     __slots__ = (
         "_chunks", "_counts_down", "_has_answered", "_is_over", "client", "closes", "deadline_s", "decision", "forwarder",
-        "head", "is_request_done", "method", "reason", "snapshot", "started_s", "status", "upstream", "upstream_name",
+        "head", "reason", "snapshot", "started_s", "status", "upstream_name",
     )  # fmt: skip
 
     def __init__(
@@ -58,20 +60,18 @@ class Answering:
         snapshot: Snapshot,
         decision: Decision,
     ) -> None:
+        super().__init__(head.method)
         self.forwarder = forwarder
         self.client: ClientConnection | None = client
         """None once the client has left and only the outcome matters."""
         self.head = head
-        self.method = head.method
         self.snapshot = snapshot
         self.decision = decision
         self.reason = decision.reason
         self.started_s = forwarder.now()
         self.deadline_s = NEVER_S
         """Looked at each tick; in the clock's seconds."""
-        self.upstream: UpstreamConnection | None = None
         self.upstream_name = ""
-        self.is_request_done = True
         self.status = 0
         self.closes = head.fields.closes if head.is_http11 else not head.keeps_alive
         """The client's connection ends with this answer."""
@@ -102,9 +102,11 @@ class Answering:
             tail += forwarder.date_line()
         bucket = self.decision.new_bucket
         if bucket is not None:
-            tail += _cookie_line(bucket)
+            tail += cookie_line(bucket)
         if client.is_open:
-            client.transport.write(b"".join((head.front, tail, b"\r\n", *pieces)))
+            parts = [head.front, tail, b"\r\n"]
+            parts += pieces
+            client.transport.write(b"".join(parts))
         self.finish()
 
     def on_pieces(self, pieces: list[bytes], is_done: bool, trailers: bytes) -> None:
@@ -167,7 +169,7 @@ class Answering:
             tail += self.forwarder.date_line()
         bucket = self.decision.new_bucket
         if bucket is not None:
-            tail += _cookie_line(bucket)
+            tail += cookie_line(bucket)
         return tail
 
     def _connection_line(self) -> bytes:
@@ -296,10 +298,6 @@ class Answering:
                 connection.pool.unanswered()
             connection.abort()
         self.on_upstream_failed("timeout", detail, is_untouched=is_untouched)
-
-    def on_upstream_failed(self, kind: str, detail: str, *, is_untouched: bool) -> None:
-        """No whole answer will come: ``kind`` is reset, timeout or protocol; ``is_untouched``: no byte of one came."""
-        raise NotImplementedError
 
     def retire(self) -> None:
         """Another exchange takes this one's place, and is the one that counts."""

@@ -4,10 +4,8 @@ from __future__ import annotations
 
 import asyncio
 import contextlib
-import os
 import ssl
 from email.utils import formatdate
-from itertools import count
 from typing import Any, Final, cast
 
 from proxy.forward import respond
@@ -16,6 +14,7 @@ from proxy.forward.listener import LINGER_S, ClientConnection
 from proxy.forward.mirrored import HeldWrite, MirroredWrite
 from proxy.forward.pipeline import Exchange
 from proxy.forward.pool import Pools
+from proxy.forward.request_ids import RequestIds
 from proxy.forward.sockets import TICK_S, Tick
 from proxy.limits import SHUTDOWN_S_MAX
 from proxy.model import Decision, Kind, Reason, Snapshot
@@ -60,8 +59,7 @@ class Forwarder:
         self.proto = b"http"
         """What clients speak: the value of X-Forwarded-Proto."""
         self.pools = Pools(self.tick)
-        self._request_ids = count(1)
-        self._id_prefix = f"X-Request-Id: {os.urandom(8).hex()}".encode()
+        self.request_ids = RequestIds()
         # what runs
         self.connections: set[ClientConnection] = set()
         self.detached: set[Answering] = set()
@@ -152,12 +150,7 @@ class Forwarder:
         self.in_flight += 1
         client.exchange = exchange
         path = head.path
-        if (
-            "_turnout" in path
-            or "%" in path
-            or "/." in path
-            or not path.isascii()  # paths.is_ordinary, without the call
-        ) and self._is_forbidden(path):
+        if (not head.is_ordinary or "_turnout" in path) and self._is_forbidden(path):
             exchange.answer_problem(respond.not_for_clients())
         elif head.fields.max_forwards == 0 and head.method in ("OPTIONS", "TRACE"):
             exchange.answer_problem(respond.last_hop(head.method))
@@ -240,9 +233,6 @@ class Forwarder:
         self._errors.labels(upstream, kind).inc()
 
     # -- lines for heads ----------------------------------------------------------------------------
-
-    def request_id(self) -> bytes:
-        return b"%b%08x\r\n" % (self._id_prefix, next(self._request_ids))
 
     def answer_tail(self, upstream: str, is_http11: bool) -> bytes:
         """X-Served-By and Via for an answer; Via names the version that the upstream spoke (RFC 9110 section 7.6.3)."""

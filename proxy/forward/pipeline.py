@@ -145,28 +145,27 @@ class Exchange(Answering):
         if (
             head.line is not None and client is not None and self.is_request_done and self.pending_bytes <= JOIN_BYTES_MAX
         ):  # fmt: skip
-            own = b"" if section.has_request_id else self.forwarder.request_id()
-            first = b"".join(
-                (
-                    head.line,
-                    client.peer.onward(head, self.snapshot.trusted_proxies),
-                    self.extra,
-                    own,
-                    b"\r\n",
-                    *self.pending,
-                )
-            )
-            connection.transport.write(first)
-            if not self._is_resendable:
-                self.pending = []
-                self.pending_bytes = 0
+            own = b"" if section.has_request_id else self.forwarder.request_ids.line()
+            parts = [
+                head.line,
+                client.peer.onward(head, self.snapshot.trusted_proxies),
+                self.extra,
+                own,
+                b"\r\n",
+            ]
+            if self.pending_bytes:
+                parts += self.pending
+                if not self._is_resendable:
+                    self.pending = []
+                    self.pending_bytes = 0
+            connection.transport.write(b"".join(parts))
             self.deadline_s = self.forwarder.tick.now_s + self.snapshot.limits.response_timeout_s
             return
         tail = self.extra
         if client is not None:
             tail = client.peer.forwarded(head, self.snapshot.trusted_proxies) + tail
         if not section.has_request_id:
-            tail += self.forwarder.request_id()
+            tail += self.forwarder.request_ids.line()
         if section.upgrade and head.wants_websocket:
             tail += upgrade_lines(b"websocket")
         first = request_head(head, tail, connection.pool.host)

@@ -13,7 +13,7 @@ from typing import Final
 from proxy.errors import UpstreamError
 from proxy.forward.pool import Pools
 from proxy.forward.sockets import TICK_S
-from proxy.forward.upstream import UpstreamConnection
+from proxy.forward.upstream import Asker, UpstreamConnection
 from proxy.model import Reply
 from proxy.ports import Answered
 from proxy.wire import fields
@@ -112,7 +112,7 @@ class _Whole:
         return tuple(fields.pairs(self._section))
 
 
-class _Asking:
+class _Asking(Asker):
     """One request under way: what a connection works for, and who waits for a fresh one."""
 
     __slots__ = (
@@ -122,11 +122,8 @@ class _Asking:
         "_pieces",
         "_under_way",
         "front",
-        "is_request_done",
-        "method",
         "rest",
         "timeout_s",
-        "upstream",
     )
 
     def __init__(
@@ -136,17 +133,15 @@ class _Asking:
         done: Callable[[Answered | UpstreamError], None],
         under_way: dict[_Asking, float],
     ) -> None:
+        super().__init__(method)
         self._name = name
         self._under_way = under_way
         self.timeout_s = 0.0
-        self.method = method
         self._done: Callable[[Answered | UpstreamError], None] | None = done
         """None once nobody waits any more."""
         self.front = b""
         """The request up to the value of Host."""
         self.rest = b""
-        self.is_request_done = True
-        self.upstream: UpstreamConnection | None = None
         self._head: ResponseHead | None = None
         self._pieces: list[bytes] = []
 

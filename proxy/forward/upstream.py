@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from typing import TYPE_CHECKING, Final, Protocol, cast
+from typing import TYPE_CHECKING, Final, cast
 
 from proxy.forward.sockets import is_tls_cut, keep_alive, pause, resume
 from proxy.limits import BUFFER_HIGH_BYTES, BUFFER_LOW_BYTES, HEAD_BYTES_DEFAULT
@@ -22,36 +22,43 @@ INTERIM_MAX: Final = 32
 """1xx answers to one request; more is an upstream gone wrong."""
 
 
-class Asker(Protocol):
-    """The exchange that a connection works for. When the last piece is handed over, the connection has left it already."""
+class Asker:
+    """The exchange that a connection works for. When the last piece is handed over, the connection has left it already.
 
-    upstream: UpstreamConnection | None
-    is_request_done: bool
+    A base, not a protocol: see proxy.model.HeadView.
+    """
 
-    @property
-    def method(self) -> str: ...
+    __slots__ = ("is_request_done", "method", "upstream")
+
+    def __init__(self, method: str) -> None:
+        self.method = method
+        self.is_request_done = True
+        self.upstream: UpstreamConnection | None = None
 
     def on_interim(self, head: ResponseHead) -> None:
         """A 1xx other than 101."""
-        ...
+        raise NotImplementedError
 
     def on_switch(self, head: ResponseHead, early: bytes) -> None:
         """101, with what followed it. The exchange takes the connection over, or refuses."""
-        ...
+        raise NotImplementedError
 
     def on_response(self, head: ResponseHead, pieces: list[bytes], is_done: bool, trailers: bytes) -> None:
         """The final answer's head, and as much of its body as came with it."""
-        ...
+        raise NotImplementedError
 
-    def on_pieces(self, pieces: list[bytes], is_done: bool, trailers: bytes) -> None: ...
+    def on_pieces(self, pieces: list[bytes], is_done: bool, trailers: bytes) -> None:
+        raise NotImplementedError
 
     def on_upstream_failed(self, kind: str, detail: str, *, is_untouched: bool) -> None:
-        """The connection is gone before the answer was whole; ``kind``: reset or protocol; ``is_untouched``: no byte of one came."""
-        ...
+        """No whole answer will come: ``kind`` is reset, timeout or protocol; ``is_untouched``: no byte of one came."""
+        raise NotImplementedError
 
-    def on_upstream_full(self) -> None: ...
+    def on_upstream_full(self) -> None:
+        raise NotImplementedError
 
-    def on_upstream_writable(self) -> None: ...
+    def on_upstream_writable(self) -> None:
+        raise NotImplementedError
 
 
 class UpstreamConnection:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from proxy.journal.store import GapMark
-from proxy.routing.place import covers
+from proxy.routing.paths import covers
 
 
 class Gaps:

@@ -28,7 +28,8 @@ from proxy.mirror.state import MirrorState
 from proxy.model import MirrorAnswer, Place, PrimaryAnswer, WriteHead
 from proxy.ports import Answered, Clock, Done
 from proxy.protocol import parse_write_version
-from proxy.routing.place import covers, key_of_answer
+from proxy.routing.made import key_of_answer
+from proxy.routing.paths import covers
 
 log = structlog.get_logger("mirror")
 

@@ -27,7 +27,7 @@ from proxy.mirror.state import MirrorState
 from proxy.model import Place, Reply
 from proxy.ports import Clock, Sender
 from proxy.protocol import MIRROR, VERSION, ReadVersion, path_of, repair_version
-from proxy.routing.place import key_of_answer
+from proxy.routing.made import key_of_answer
 
 GONE = (404, 410)
 CONFLICT = 409

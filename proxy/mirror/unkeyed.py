@@ -22,7 +22,7 @@ from proxy.model import Place, Reply
 from proxy.observe import is_worth_saying
 from proxy.ports import Clock, Sender
 from proxy.protocol import path_of
-from proxy.routing.place import key_of_answer
+from proxy.routing.made import key_of_answer
 
 log = structlog.get_logger("mirror")
 

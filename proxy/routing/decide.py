@@ -10,10 +10,9 @@ from functools import lru_cache
 from hashlib import blake2b
 from typing import Final
 
-from proxy.model import BUCKETS, COOKIE_NAME, Decision, Kind, Reason, Snapshot, StickyBy
+from proxy.model import BUCKETS, COOKIE_NAME, Decision, HeadView, Kind, Reason, Snapshot, StickyBy
 from proxy.ports import Dice
 from proxy.routing.dice import WEIGHT_ALL
-from proxy.routing.head import HeadView
 from proxy.routing.match import cookie_value
 from proxy.routing.paths import decoded
 from proxy.routing.table import READ_METHODS, Plan, Row, Table
@@ -47,9 +46,7 @@ def row_of(head: HeadView, snapshot: Snapshot) -> Row:
     table = _table
     if table is None or table.snapshot is not snapshot:
         _table = table = Table(snapshot)
-    path = head.path
-    if "%" in path or "/." in path or not path.isascii():  # paths.is_ordinary, without the call
-        path = decoded(path)[0]
+    path = head.path if head.is_ordinary else decoded(head.path)[0]
     rows = table.rows
     for row in rows:
         if (path == row.exact or (row.below and path.startswith(row.below))) and (

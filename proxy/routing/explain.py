@@ -5,9 +5,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from proxy.model import Decision, Kind, Match, MatchHow, MatchOn, Reason, Snapshot
+from proxy.model import Decision, HeadView, Kind, Match, MatchHow, MatchOn, Reason, Snapshot
 from proxy.routing.decide import decide
-from proxy.routing.head import HeadView
 from proxy.routing.match import test_of
 from proxy.routing.place import place_of
 

@@ -1,49 +1,26 @@
-"""What routing sees of a request: a few strings, and headers only when a rule asks for one."""
+"""A head made by hand, for ``explain`` and tests; a request's own is wire.request.RequestHead."""
 
 from __future__ import annotations
 
-from collections.abc import Iterable
-from dataclasses import dataclass
-from typing import Protocol
+from collections.abc import Iterable, Mapping
+
+from proxy.model import HeadView
 
 
-class HeadView(Protocol):
-    """A request's head. Properties, so that a parser may work them out when they are first read."""
+class SimpleHead(HeadView):
+    """``headers`` hold lower-case names, values joined already."""
 
-    @property
-    def method(self) -> str:
-        """As sent: methods are case-sensitive (RFC 9110 section 9.1)."""
-        ...
+    __slots__ = ("_query", "headers")
 
-    @property
-    def path(self) -> str:
-        """Raw path without the query; one character a byte (latin-1)."""
-        ...
+    def __init__(
+        self, method: str, path: str, query: str, client_ip: str, headers: Mapping[str, str]
+    ) -> None:
+        super().__init__(method, path, client_ip)
+        self._query = query
+        self.headers = headers
 
-    @property
-    def query(self) -> str:
-        """Raw query without the ``?``; "" where there is none."""
-        ...
-
-    @property
-    def client_ip(self) -> str:
-        """The client's address as text, without port or brackets."""
-        ...
-
-    def header(self, name: str) -> str | None:
-        """The value of a header by its lower-case name, or None. Several are joined by ", "; cookies by "; "."""
-        ...
-
-
-@dataclass(frozen=True, slots=True)
-class SimpleHead:
-    """A head made by hand, for ``explain`` and tests. ``headers`` hold lower-case names, values joined already."""
-
-    method: str
-    path: str
-    query: str
-    client_ip: str
-    headers: dict[str, str]
+    def __repr__(self) -> str:
+        return f"<SimpleHead {self.method} {self.path}>"
 
     @classmethod
     def of(
@@ -58,6 +35,10 @@ class SimpleHead:
             separator = "; " if key == "cookie" else ", "
             joined[key] = f"{joined[key]}{separator}{value}" if key in joined else value
         return cls(method, path, query, client_ip, joined)
+
+    @property
+    def query(self) -> str:
+        return self._query
 
     def header(self, name: str) -> str | None:
         return self.headers.get(name)

@@ -8,8 +8,7 @@ from functools import lru_cache
 from urllib.parse import unquote_plus
 
 from proxy.limits import REGEX_VALUE_CHARS_MAX
-from proxy.model import Match, MatchHow, MatchOn
-from proxy.routing.head import HeadView
+from proxy.model import HeadView, Match, MatchHow, MatchOn
 
 Test = Callable[[HeadView], bool]
 _Holds = Callable[[str], bool]

@@ -2,26 +2,8 @@
 
 from __future__ import annotations
 
-import re
-from typing import Any, Final
-from urllib.parse import quote, urljoin, urlsplit
-
-import msgspec
-
 from proxy.model import KeyTemplate, Place, Route
-from proxy.routing.paths import covers, decoded
-
-__all__ = ["covers", "key_of_answer", "marks_of", "place_of"]
-
-
-_PLAIN_PATH: Final = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
-"""An absolute path in which nothing is encoded, relative or anybody's syntax."""
-
-
-_ANSWER: Final[msgspec.json.Decoder[Any]] = msgspec.json.Decoder(
-    msgspec.defstruct("_HasId", [("id", int | str)])
-)
-"""All of an answer that is looked at. (Not by a class statement: mypyc takes no class of this base.)"""
+from proxy.routing.paths import decoded
 
 
 def place_of(route: Route, raw_path: str) -> Place:
@@ -69,44 +51,3 @@ def marks_of(route: Route, place: Place, method: str) -> tuple[str, ...]:
     if place.key is not None or method == "POST":
         return ()
     return (place.prefix,)
-
-
-def key_of_answer(place: Place, location: str | None, body: bytes | None) -> str | None:
-    """The key that an accepted POST to a collection made, from its answer; None where the answer does not say.
-
-    ``Location`` (absolute or relative to the collection's path, RFC 9110 section 10.2.2) is believed first. One that
-    names something outside the collection leaves no key: what was made lies elsewhere, and the body's ``id`` with it.
-    """
-    if not place.is_collection:
-        return place.key
-    if location is not None and location.strip():
-        return _key_of_location(place.prefix, location.strip())
-    return _key_of_body(place.prefix, body)
-
-
-def _key_of_location(prefix: str, location: str) -> str | None:
-    if (
-        _PLAIN_PATH.fullmatch(location) is not None
-    ):  # the usual case: all that follows could only say the same
-        return location if location.rpartition("/")[0] == prefix else None
-    try:
-        # The base only has to lead relative references to the right folder; its own text is not looked at again.
-        raw_path = urlsplit(urljoin(quote(prefix), location)).path
-    except ValueError:
-        return None
-    path, is_clean = decoded(raw_path)
-    path = path.rstrip("/")
-    parent, _, last = path.rpartition("/")
-    return path if is_clean and last and parent == prefix else None
-
-
-def _key_of_body(prefix: str, body: bytes | None) -> str | None:
-    if body is None:
-        return None
-    try:
-        made = str(_ANSWER.decode(body).id)
-    except (msgspec.DecodeError, UnicodeDecodeError, RecursionError):
-        return None
-    if not made or "/" in made or made in (".", ".."):
-        return None
-    return f"{prefix}/{made}"

@@ -12,6 +12,7 @@ from typing import Final
 
 import httptools
 
+from proxy.model import HeadView
 from proxy.wire import fields
 from proxy.wire.fault import WireFault
 from proxy.wire.fields import SPANS, TOKEN
@@ -130,10 +131,10 @@ class RequestFields:
         return separator.join(fields.values(self.raw, self.low, wanted)).decode("latin-1")
 
 
-class RequestHead:
-    """One request's head: a routing.HeadView, and what forwarding needs beside it."""
+class RequestHead(HeadView):
+    """One request's head: what routing sees of it, and what forwarding needs beside it."""
 
-    __slots__ = ("_query", "authority", "client_ip", "fields", "is_http11", "line", "method", "path")
+    __slots__ = ("_query", "authority", "fields", "is_http11", "line")
 
     def __init__(
         self,
@@ -145,8 +146,7 @@ class RequestHead:
         authority: bytes | None = None,
         line: bytes | None = None,
     ) -> None:
-        self.method = method
-        self.path = path.decode("latin-1")
+        super().__init__(method, path.decode("latin-1"), "")
         self._query = query
         """None: there is no question mark."""
         self.line = line
@@ -155,7 +155,6 @@ class RequestHead:
         self.fields = section
         self.authority = authority
         """Of an absolute-form target: it replaces Host (RFC 9112 section 3.2.2)."""
-        self.client_ip = ""
 
     def header(self, name: str) -> str | None:
         section = self.fields

@@ -9,8 +9,9 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from proxy.model import KeyTemplate, Place, Route
-from proxy.routing.paths import decoded
-from proxy.routing.place import covers, key_of_answer, place_of
+from proxy.routing.made import key_of_answer
+from proxy.routing.paths import covers, decoded
+from proxy.routing.place import place_of
 from tests.unit.routing.routings import TEMPLATE, route
 
 API = route("/api/*", template=TEMPLATE)
