@@ -124,11 +124,11 @@ class RequestFields:
 
     def get(self, name: str) -> str | None:
         """A value by lower-case name; several are joined."""
-        wanted = fields.needle(name)
-        if self.low.find(wanted) < 0:
+        found = fields.values(self.raw, self.low, fields.needle(name))
+        if not found:
             return None
         separator = b"; " if name == "cookie" else b", "
-        return separator.join(fields.values(self.raw, self.low, wanted)).decode("latin-1")
+        return (found[0] if len(found) == 1 else separator.join(found)).decode("latin-1")
 
 
 class RequestHead(HeadView):
