@@ -244,11 +244,10 @@ class Forwarder:
     def request_id(self) -> bytes:
         return b"%b%08x\r\n" % (self._id_prefix, next(self._request_ids))
 
-    def answer_tail(self, upstream: str, is_http11: bool) -> bytes:
+    def answer_tail(self, upstream: str, minor: bytes) -> bytes:
         """X-Served-By and Via for an answer; Via names the version that the upstream spoke (RFC 9110 section 7.6.3)."""
-        version = "1.1" if is_http11 else "1.0"
-        tail = f"X-Served-By: {upstream}\r\nVia: {version} turnout\r\n".encode("latin-1", "replace")
-        if is_http11:
+        tail = b"X-Served-By: %b\r\nVia: 1.%b turnout\r\n" % (upstream.encode("latin-1", "replace"), minor)
+        if minor == b"1":
             self.answer_tails[upstream] = tail
         return tail
 

@@ -81,8 +81,8 @@ def key_of_answer(place: Place, location: str | None, body: bytes | None) -> str
     """
     if not place.is_collection:
         return place.key
-    if location is not None and location.strip():
-        return _key_of_location(place.prefix, location.strip())
+    if location is not None and (location := location.strip(" \t")):
+        return _key_of_location(place.prefix, location)
     return _key_of_body(place.prefix, body)
 
 

@@ -132,6 +132,8 @@ def test_a_collection_with_letters_beyond_ascii_still_finds_its_keys() -> None:
     place = Place(None, "/api/größen", is_collection=True)
     assert key_of_answer(place, "/api/gr%C3%B6%C3%9Fen/1", None) == "/api/größen/1"
     assert key_of_answer(place, "größen/1".encode().decode("latin-1"), None) == "/api/größen/1"
+    ends_with_a0 = " /api/größen/voilà\t".encode().decode("latin-1")
+    assert key_of_answer(place, ends_with_a0, None) == "/api/größen/voilà"
 
 
 @pytest.mark.parametrize(
