@@ -377,3 +377,24 @@ async def test_dead_letters_show_tells_the_requests_the_refusal_and_both_records
         "postgres does not answer", "next     turnout dead-letters retry",
     ):  # fmt: skip
         assert words in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--ca", "ca.pem"), "--ca is for https"),
+        (("--to-server-name", "shop.internal"), "--to-server-name is for https"),
+        (("--from-server-name", "shop.internal"), "--from-server-name is for https"),
+    ],
+)
+async def test_backfill_refuses_tls_options_that_would_mean_nothing(turnout, options, words):
+    result = await turnout("backfill", "--from", "http://127.0.0.1:1", "--to", "http://127.0.0.1:2", *options)
+    assert (result.exit_code, words in result.stderr) == (2, True), result.output
+
+
+@pytest.mark.parametrize(
+    ("target", "words"), [("https://127.0.0.1:2", "cannot be used"), ("https://", "names no server")]
+)
+async def test_backfill_says_which_ca_or_url_cannot_be_used(turnout, target, words):
+    result = await turnout("backfill", "--from", "http://127.0.0.1:1", "--to", target, "--ca", "no-such.pem")
+    assert (result.exit_code, words in result.stderr) == (2, True), result.output
