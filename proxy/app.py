@@ -20,6 +20,7 @@ from proxy import observe
 from proxy.control import startup
 from proxy.control.actual import Actual
 from proxy.control.admin import make_admin
+from proxy.control.admin_connection import listen
 from proxy.control.collector import MoveCollector
 from proxy.control.concerns import Room
 from proxy.control.controller import Controller, SnapshotBox
@@ -288,14 +289,12 @@ async def _serve(
         must_be_validated=options.must_be_validated,
         addresses={"proxy": f"{forwarder.proto.decode()}://{_shown(options.listen[0])}:{port}"},
     )
-    runner = web.AppRunner(make_admin(panel, tokens), access_log=None, shutdown_timeout=2.0)
+    runner = web.AppRunner(make_admin(panel, tokens), shutdown_timeout=2.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
 
     async def start_admin(host: str, wanted: int) -> int:
-        site = web.TCPSite(runner, host, wanted)
-        await site.start()
-        return int(runner.addresses[0][1])
+        return await listen(runner, host, wanted, stack)
 
     admin_port = await _listen("--admin", options.admin, start_admin)
 
