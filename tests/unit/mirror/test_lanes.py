@@ -1,5 +1,6 @@
 """The lanes' rules one by one, by their names in proxy/mirror/lanes.py."""
 
+import random
 from dataclasses import replace
 
 from proxy.journal.entry import Entry, EntryEvent, EntryState
@@ -74,6 +75,67 @@ def test_dead_waits_and_other_keys_go_on() -> None:
     assert lanes.is_idle(), "a dead letter does not hold up a drain"
     lanes.revive(KEY)
     assert list(lanes.commands(0)) == [Repair(KEY, (1, 2))]
+
+
+def test_what_waits_for_a_person_is_counted_apart_whatever_happens() -> None:
+    """The figures are kept along; here they are counted anew after each step."""
+    for seed in range(200):
+        dice = random.Random(seed)
+        lanes = Lanes()
+        for seq in range(1, 121):
+            key = f"/api/orders/{dice.randrange(3)}"
+            lane = lanes.lanes.get(key)
+            match dice.randrange(8):
+                case 0 | 1:
+                    intent(lanes, seq, key)
+                case 2:
+                    accepted(lanes, seq, key=key, is_replayable=False)
+                case 3 if lane is not None:
+                    for entry in list(lane.entries.values()):
+                        if entry.state is EntryState.INTENT:
+                            accepted(lanes, entry.seq, key=key)
+                case 4:
+                    for command in list(lanes.commands(seq)):
+                        match command:
+                            case Repair(key=at) if dice.random() < 0.5:
+                                lanes.dead(at)
+                            case Repair(key=at, covers=covers):
+                                lanes.repaired(at, covers)
+                            case Replay(seq=at):
+                                lanes.replayed(at, is_equal=dice.random() < 0.5)
+                case 5:
+                    lanes.revive(key)
+                case 6:
+                    lanes.drop(key)
+                case 7:
+                    lanes.collapse(key)
+            living = [
+                entry
+                for entry in lanes.entries.values()
+                if not (entry.state is EntryState.ACCEPTED and lanes.lanes[entry.key or ""].is_dead)
+            ]
+            assert lanes.unsettled_writes() == sum(entry.writes for entry in living), seed
+            assert lanes.is_idle() == (not living)
+            oldest = min(living, key=lambda entry: entry.seq, default=None)
+            assert lanes.oldest_unsettled_s() == (None if oldest is None else oldest.born_wall_s), seed
+
+
+def test_ten_thousand_dead_keys_are_not_looked_at_for_the_figures() -> None:
+    lanes = Lanes(lanes_at_once_max=10_000)
+    for seq in range(1, 10_001):
+        accepted(lanes, seq, key=f"/api/orders/{seq}", is_replayable=False)
+    for command in list(lanes.commands(0)):
+        assert isinstance(command, Repair)
+        lanes.dead(command.key)
+    lanes.entries = lanes.lanes = Unseen()
+    assert (lanes.unsettled_writes(), lanes.is_idle(), lanes.oldest_unsettled_s()) == (0, True, None)
+
+
+class Unseen(dict):
+    def _refuse(self, *_: object) -> object:
+        raise AssertionError("looked at one by one")
+
+    __getitem__ = __iter__ = __len__ = __contains__ = get = items = keys = values = _refuse
 
 
 def test_a_dropped_dead_key_leaves_nothing_behind() -> None:
