@@ -9,7 +9,6 @@ import json
 import os
 from collections.abc import Mapping
 from pathlib import Path
-from urllib.parse import quote
 
 import structlog
 
@@ -17,6 +16,7 @@ from proxy.control.actual import Actual
 from proxy.control.told import time_text
 from proxy.errors import JournalError, RefusedError, TurnoutError, UsageError
 from proxy.ports import Clock, DeadKey, MirrorControl, Sender
+from proxy.protocol import path_of
 
 log = structlog.get_logger("control")
 
@@ -102,9 +102,7 @@ class Letters:
     async def _look(self, upstream: str, key: str) -> dict[str, object]:
         """The record as an upstream has it now."""
         try:
-            reply = await self._sender.send(
-                upstream, "GET", quote(key, safe="/-._~!$&'()*+,;=:@"), timeout_s=LOOK_TIMEOUT_S
-            )
+            reply = await self._sender.send(upstream, "GET", path_of(key), timeout_s=LOOK_TIMEOUT_S)
         except TurnoutError as error:
             return {"error": str(error)}
         return {

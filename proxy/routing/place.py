@@ -7,7 +7,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
 
-from proxy.model import KeyTemplate, Place, Route
+from proxy.model import KeyTemplate, Place, Route, key_segment
 from proxy.routing.paths import covers, decoded
 
 __all__ = ["covers", "key_of_answer", "marks_of", "place_of"]
@@ -32,6 +32,8 @@ def place_of(route: Route, raw_path: str) -> Place:
     template = route.template
     if template is None or not is_clean:
         return Place(None, route.prefix)
+    if "%" in path:
+        path = "/".join(map(key_segment, path.split("/")))
     return _by_template(template, path.rstrip("/")) or Place(None, route.prefix)
 
 
@@ -99,7 +101,8 @@ def _key_of_location(prefix: str, location: str) -> str | None:
     path, is_clean = decoded(raw_path)
     path = path.rstrip("/")
     parent, _, last = path.rpartition("/")
-    return path if is_clean and last and parent == prefix else None
+    parent = "/".join(map(key_segment, parent.split("/"))) if "%" in parent else parent
+    return f"{prefix}/{key_segment(last)}" if is_clean and last and parent == prefix else None
 
 
 def _key_of_body(prefix: str, body: bytes | None) -> str | None:
@@ -111,4 +114,4 @@ def _key_of_body(prefix: str, body: bytes | None) -> str | None:
         return None
     if not made or "/" in made or made in (".", ".."):
         return None
-    return f"{prefix}/{made}"
+    return f"{prefix}/{key_segment(made)}"
