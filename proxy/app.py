@@ -272,7 +272,14 @@ async def _serve(
         MoveCollector(controller, mirror, health, journal.size_bytes, lambda: journal.room()[0], version())
     )
     operating = Operating(mirror=mirror, actual=actual, clock=clock, is_on=lambda: mirroring.is_on)
-    letters = Letters(mirror=mirror, actual=actual, sender=sender, clock=clock, state_folder=options.state)
+    letters = Letters(
+        mirror=mirror,
+        actual=actual,
+        sender=sender,
+        clock=clock,
+        state_folder=options.state,
+        credentials=lambda: box.current.mirror.credentials,
+    )
     panel = Panel(
         version=version(),
         controller=controller,
@@ -310,7 +317,7 @@ async def _serve(
     )
     tasks = [
         asyncio.create_task(lookout.run()),
-        asyncio.create_task(_follow_file(controller, options.config)),
+        asyncio.create_task(controller.follow(watch(options.config))),
         asyncio.create_task(pursue(controller, actual, clock, options.config.name)),
     ]
     stack.push_async_callback(replayer.stop)
@@ -343,10 +350,6 @@ async def _serve(
     await forwarder.stop(SHUTDOWN_S_MAX)  # first of all: what runs needs all the rest until it has ended
 
 
-async def _follow_file(controller: Controller, config: Path) -> None:
-    await controller.follow(watch(config))
-
-
 def _secure(snapshot: Snapshot) -> dict[str, Secure]:
     """By URL, how each https endpoint is verified."""
     found = (
@@ -369,8 +372,8 @@ async def _listen(option: str, address: tuple[str, int], start: Callable[[str, i
         return await start(host, port)
     except OSError as error:
         raise UsageError(
-            f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}",
-            f"stop what uses the port, or give another with {option}",
+            f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error}",
+            f"stop what uses the port, or give another address with {option}",
         ) from error
 
 

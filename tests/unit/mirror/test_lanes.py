@@ -77,6 +77,15 @@ def test_dead_waits_and_other_keys_go_on() -> None:
     assert list(lanes.commands(0)) == [Repair(KEY, (1, 2))]
 
 
+def test_dead_waits_from_a_start_on_though_its_entries_were_found_before_its_letter() -> None:
+    lanes = Lanes()
+    lanes.recovered(Entry(1, "PUT", KEY, (), KEY, "/api/orders", 1.0, state=EntryState.ACCEPTED), 0.0)
+    lanes.bury(KEY)
+    assert list(lanes.commands(0.0)) == []
+    lanes.revive(KEY)
+    assert list(lanes.commands(0.0)) == [Repair(KEY, (1,))]
+
+
 def test_what_waits_for_a_person_is_counted_apart_whatever_happens() -> None:
     """The figures are kept along; here they are counted anew after each step."""
     for seed in range(200):
@@ -163,6 +172,19 @@ def test_collapse_makes_the_waiting_entries_one_mark_that_stands_for_all() -> No
     assert list(lanes.commands(0)) == [Repair(KEY, (3,))]
     lanes.repaired(KEY, (3,))
     assert (lanes.unsettled_writes(), lanes.body_bytes) == (0, 0)
+
+
+def test_collapse_keeps_the_record_as_it_was_last_answered_where_bodies_have_room() -> None:
+    """A move away from a dead primary brings it over (salvage)."""
+    for keeps_newest, kept in ((True, b"{}"), (False, None)):
+        lanes = Lanes()
+        for seq in (1, 2):
+            accepted(lanes, seq)
+        collapsed = lanes.collapse(KEY, keeps_newest=keeps_newest)
+        assert collapsed is not None
+        mark, _ = collapsed
+        assert (mark.request_body, mark.answer_body) == (None, kept)
+        assert lanes.body_bytes == len(kept or b"")
 
 
 def test_a_long_lane_is_repaired_once_instead_of_replayed_one_by_one() -> None:
