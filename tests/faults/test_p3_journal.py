@@ -67,7 +67,7 @@ async def test_p3_a_full_disk_stops_writes_before_the_primary_sees_them_and_read
         for _ in range(
             200
         ):  # a small one may find the last of the room, or what a fold of the log has just given back
-            async with line.session.post(line.url("proxy") + "/api/orders", json={}) as refused:
+            async with line.session.put(line.url("proxy") + "/api/settings", json={"open": True}) as refused:
                 code = (await refused.json()).get("code")
             if refused.status == 503:
                 break

@@ -167,6 +167,7 @@ def test_collapse_makes_the_waiting_entries_one_mark_that_stands_for_all() -> No
     assert collapsed is not None
     mark, gone = collapsed
     assert (mark.seq, [entry.seq for entry in gone], mark.writes) == (3, [2], 2)
+    assert mark.born_wall_s == 2.0, "as old as the oldest"
     assert lanes.unsettled_writes() == 3
     lanes.replayed(1, is_equal=True)
     assert list(lanes.commands(0)) == [Repair(KEY, (3,))]
