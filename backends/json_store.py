@@ -11,7 +11,6 @@ import ctypes
 import errno
 import gc
 import os
-import time
 from collections.abc import AsyncIterator, Callable, Mapping, Sequence
 from itertools import islice
 from pathlib import Path
@@ -27,6 +26,7 @@ from backends.json_recovery import Files, Recovered, recover, take_lock
 from backends.json_state import Collection
 from backends.json_text import cannot_hold
 from backends.query import Query, Selection
+from backends.steady import STEADY
 from backends.store import (
     Answer,
     Applied,
@@ -84,9 +84,9 @@ class JsonStore:
         *,
         read_only: bool = False,
         id_field: str | None = None,
-        wall: Callable[[], float] = time.time,
+        wall: Callable[[], float] = STEADY,
     ) -> JsonStore:
-        """Recover what is there and serve it. ``wall`` is seconds since 1970. StartError says why not.
+        """Recover what is there and serve it. ``wall`` is seconds since 1970, for what expires. StartError says why not.
 
         ``id_field`` is where records of another server's file that have no ``id`` have one (see json_ids).
         """

@@ -30,6 +30,7 @@ from backends.postgres_operations import Apply, Change, KeepAnswers, Look, Void
 from backends.postgres_owner import Owner, TakenError
 from backends.postgres_writer import Writer
 from backends.query import Query, Selection
+from backends.steady import STEADY
 from backends.store import (
     Answer,
     Applied,
@@ -74,9 +75,9 @@ class PostgresStore:
 
     @classmethod
     async def open(
-        cls, url: str, *, pool_max: int = POOL_MAX, wall: Callable[[], float] = time.time
+        cls, url: str, *, pool_max: int = POOL_MAX, wall: Callable[[], float] = STEADY
     ) -> PostgresStore:
-        """Take the database, bring its schema up to date, and serve it. ``wall`` is seconds since 1970.
+        """Take the database, bring its schema up to date, and serve it. ``wall`` is seconds since 1970, for what expires.
 
         StartError says why not: it cannot be reached, another server writes to it, it may not be written to.
         """

@@ -20,6 +20,7 @@ from proxy import observe
 from proxy.control import startup
 from proxy.control.actual import Actual
 from proxy.control.admin import make_admin
+from proxy.control.admin_connection import listen
 from proxy.control.collector import MoveCollector
 from proxy.control.concerns import Room
 from proxy.control.controller import Controller, SnapshotBox
@@ -271,7 +272,14 @@ async def _serve(
         MoveCollector(controller, mirror, health, journal.size_bytes, lambda: journal.room()[0], version())
     )
     operating = Operating(mirror=mirror, actual=actual, clock=clock, is_on=lambda: mirroring.is_on)
-    letters = Letters(mirror=mirror, actual=actual, sender=sender, clock=clock, state_folder=options.state)
+    letters = Letters(
+        mirror=mirror,
+        actual=actual,
+        sender=sender,
+        clock=clock,
+        state_folder=options.state,
+        credentials=lambda: box.current.mirror.credentials,
+    )
     panel = Panel(
         version=version(),
         controller=controller,
@@ -288,14 +296,12 @@ async def _serve(
         must_be_validated=options.must_be_validated,
         addresses={"proxy": f"{forwarder.proto.decode()}://{_shown(options.listen[0])}:{port}"},
     )
-    runner = web.AppRunner(make_admin(panel, tokens), access_log=None, shutdown_timeout=2.0)
+    runner = web.AppRunner(make_admin(panel, tokens), shutdown_timeout=2.0)
     await runner.setup()
     stack.push_async_callback(runner.cleanup)
 
     async def start_admin(host: str, wanted: int) -> int:
-        site = web.TCPSite(runner, host, wanted)
-        await site.start()
-        return int(runner.addresses[0][1])
+        return await listen(runner, host, wanted, stack)
 
     admin_port = await _listen("--admin", options.admin, start_admin)
 
@@ -311,7 +317,7 @@ async def _serve(
     )
     tasks = [
         asyncio.create_task(lookout.run()),
-        asyncio.create_task(_follow_file(controller, options.config)),
+        asyncio.create_task(controller.follow(watch(options.config))),
         asyncio.create_task(pursue(controller, actual, clock, options.config.name)),
     ]
     stack.push_async_callback(replayer.stop)
@@ -344,10 +350,6 @@ async def _serve(
     await forwarder.stop(SHUTDOWN_S_MAX)  # first of all: what runs needs all the rest until it has ended
 
 
-async def _follow_file(controller: Controller, config: Path) -> None:
-    await controller.follow(watch(config))
-
-
 def _secure(snapshot: Snapshot) -> dict[str, Secure]:
     """By URL, how each https endpoint is verified."""
     found = (
@@ -370,8 +372,8 @@ async def _listen(option: str, address: tuple[str, int], start: Callable[[str, i
         return await start(host, port)
     except OSError as error:
         raise UsageError(
-            f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno else error}",
-            f"stop what uses the port, or give another with {option}",
+            f"cannot listen on {host}:{port}: {os.strerror(error.errno) if error.errno and error.errno > 0 else error.strerror or error}",
+            f"stop what uses the port, or give another address with {option}",
         ) from error
 
 

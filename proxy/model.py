@@ -265,11 +265,29 @@ class Snapshot:
         return first if first.name == name else second
 
 
+_HARD = re.compile(r"/|%2[5Ff]")
+_WRITTEN = re.compile(r"%2[5F]")
+
+
+def key_segment(decoded: str) -> str:
+    """A decoded segment of a path as keys have it (docs/protocol.md, V1): itself, unless it holds a ``/``. No two have the same."""
+    if _HARD.search(decoded) is None:
+        return decoded
+    return decoded.replace("%", "%25").replace("/", "%2F")
+
+
+def segment_of_key(written: str) -> str:
+    """The decoded segment that a key has so."""
+    if _WRITTEN.search(written) is None:
+        return written
+    return written.replace("%2F", "/").replace("%25", "%")
+
+
 @dataclass(slots=True)
 class Place:
     """Where a path lies for the mirror and the read barrier.
 
-    ``key`` is the decoded path of one resource (``/api/orders/17``), or None. ``prefix`` is the decoded path that it
+    ``key`` is the decoded path of one resource (``/api/orders/17``; see ``key_segment``), or None. ``prefix`` is the decoded path that it
     lies under: the collection (``/api/orders``) of an item or a collection path, the singleton itself, else the
     route's literal prefix.
     ``is_collection`` is true for the collection's own path: a POST there makes a key, a GET lists.

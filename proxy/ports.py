@@ -268,6 +268,11 @@ class Lost(Protocol):
         ...
 
     @property
+    def prefixes(self) -> tuple[str, ...]:
+        """Where ``key`` is empty: what it may have changed."""
+        ...
+
+    @property
     def is_doubt_only(self) -> bool:
         """Whether the primary took it is not known; no client was told that it did."""
         ...
@@ -312,6 +317,11 @@ class Salvager(Protocol):
 
     def unsettled_keys(self) -> set[str]:
         """Keys of which the secondary is known to lack something."""
+        ...
+
+    def first_base(self, key: str) -> str:
+        """What the key's first unsettled write was made from at the primary: a version, ``none``, or ``unknown`` where the journal
+        cannot tell (protocol W2)."""
         ...
 
 

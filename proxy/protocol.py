@@ -10,6 +10,7 @@ from urllib.parse import quote
 import msgspec
 
 from proxy.journal.entry import BASE_NONE, BASE_UNKNOWN
+from proxy.model import segment_of_key
 
 EPOCH = "Turnout-Epoch"
 REQUEST = "Turnout-Request"
@@ -24,6 +25,8 @@ ANSWERS_PATH = "/_turnout/answers"
 
 NUMBER_MAX = (1 << 63) - 1
 """Numbers have 63 bits (the journal and PostgreSQL keep them as signed integers); a larger one is malformed."""
+
+_PLAIN = "-._~!$&'()*+,;=:@"
 
 _VERSION = re.compile(r"\s*(none|\d{1,19})\s*;\s*(base|at)=(none|unknown|\d{1,19})\s*")
 
@@ -46,7 +49,9 @@ class ReadVersion:
 
 def path_of(key: str) -> str:
     """The request target of a key: each segment percent-encoded."""
-    return quote(key, safe="/-._~!$&'()*+,;=:@")
+    if "%" not in key:
+        return quote(key, safe="/" + _PLAIN)
+    return "/".join(quote(segment_of_key(one), safe=_PLAIN) for one in key.split("/"))
 
 
 def _is_number(text: str) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Sequence
 from datetime import UTC, datetime
 from urllib.parse import quote
@@ -26,8 +27,17 @@ def path_of(collection: str, record_id: str) -> str:
 
 
 def key_of(collection: str, record_id: str) -> str:
-    """The key of a record or singleton as the proxy writes it: each segment decoded (V1)."""
-    return f"/api/{collection}/{record_id}" if collection else f"/api/{record_id}"
+    """The key of a record or singleton as the proxy writes it: each segment decoded, one with a slash made sure (V1)."""
+    return (
+        f"/api/{_segment(collection)}/{_segment(record_id)}" if collection else f"/api/{_segment(record_id)}"
+    )
+
+
+_HARD = re.compile(r"/|%2[5Ff]")
+
+
+def _segment(decoded: str) -> str:
+    return decoded if _HARD.search(decoded) is None else decoded.replace("%", "%25").replace("/", "%2F")
 
 
 def write_answer(write: Write, collection: str, changed: Changed) -> Answer:

@@ -8,8 +8,9 @@ the research on data at rest, section (c).
 
 from __future__ import annotations
 
+import ssl
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing
 from dataclasses import dataclass, field
 from itertools import groupby
@@ -96,20 +97,23 @@ async def backfill(
     target_url: str,
     *,
     token: str = "",
+    secure: Mapping[str, tuple[ssl.SSLContext, str]] | None = None,
     batch_records: int = BATCH_RECORDS,
     progress: Callable[[Progress], None] | None = None,
 ) -> Report:
     """Bring the secondary at ``target_url`` up to the primary at ``source_url``, from its data.json where one is given.
 
+    ``secure`` says of an https URL how its certificate is verified, and for which name.
     A report that is not clean says what was rejected or why the reading stopped; nothing was swept then. Raises
     NotPairedError where the two are not primary and secondary of one epoch and journal, and the other errors of
     backends.migrate.faults where a server fails.
     """
     began_s = time.monotonic()
     async with session() as connections:
+        known = secure or {}
         pair = Pair(
-            VersionedUpstream(connections, source_url, token=token),
-            VersionedUpstream(connections, target_url, token=token),
+            VersionedUpstream(connections, source_url, token=token, secure=known.get(source_url)),
+            VersionedUpstream(connections, target_url, token=token, secure=known.get(target_url)),
         )
         await pair.meet()
         held = (await pair.in_epoch(pair.source.catalog)).collections

@@ -25,6 +25,7 @@ from backends.migrate.faults import (
     StaleEpochError,
     TokenError,
     UnreachableError,
+    UntrustedError,
 )
 
 TRIES: Final = 4
@@ -241,6 +242,12 @@ class VersionedUpstream:
                     answer = _Answer(
                         response.status, "Turnout-Version" in response.headers, await response.read()
                     )
+            except (aiohttp.ClientConnectorCertificateError, aiohttp.ClientConnectorSSLError) as error:
+                raise UntrustedError(
+                    f"no TLS that can be trusted at {self.url}: {_why(error)}",
+                    "give the CA that signs its certificate, and the name that it is for: --ca, --to-server-name, --from-server-name;"
+                    " of a running proxy's upstream, upstreams.NAME.tls",
+                ) from error
             except (TimeoutError, aiohttp.ClientError, OSError, ValueError) as error:
                 trouble = str(error) or type(error).__name__
             else:
@@ -290,6 +297,12 @@ async def session(connections: int = CONNECTIONS_MAX) -> AsyncGenerator[aiohttp.
         cookie_jar=aiohttp.DummyCookieJar(),
     ) as opened:
         yield opened
+
+
+def _why(error: aiohttp.ClientError) -> str:
+    """What TLS itself says, without aiohttp's words around it."""
+    cause = error.__cause__ or error
+    return str(getattr(cause, "verify_message", "") or getattr(cause, "reason", "") or cause)
 
 
 def _listed(text: str) -> Iterator[tuple[str, bytes]]:

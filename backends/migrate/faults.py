@@ -25,6 +25,12 @@ class UnreachableError(ToolError):
     code = "upstream"
 
 
+class UntrustedError(ToolError):
+    """What answers at an https URL shows no certificate that is trusted, or speaks no TLS. Tried once: it will not change by itself."""
+
+    code = "untrusted"
+
+
 class NotVersionedError(ToolError):
     """What answers does not keep docs/protocol.md."""
 

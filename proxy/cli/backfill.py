@@ -5,8 +5,10 @@ from __future__ import annotations
 import asyncio
 import sys
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
+from urllib.parse import urlsplit
 
 import typer
 
@@ -14,6 +16,8 @@ from proxy.cli import admin_client, tools
 from proxy.cli.options import AsJson
 from proxy.cli.output import FAILED, complain, errors_told, note, say, say_json
 from proxy.errors import UsageError
+from proxy.model import UpstreamTls
+from proxy.tls import Secure, upstream_context
 
 if TYPE_CHECKING:
     from backends.migrate.backfill import Progress, Report
@@ -42,6 +46,26 @@ def backfill(
             help="With a FILE: the server that writes it. Left out: the primary of the running proxy (TURNOUT_ADMIN).",
         ),
     ] = None,
+    ca: Annotated[
+        str,
+        typer.Option(
+            "--ca",
+            metavar="FILE",
+            help="A PEM file with the certificates that sign those of https servers. Left out: the system's.",
+        ),
+    ] = "",
+    from_server_name: Annotated[
+        str,
+        typer.Option(
+            "--from-server-name",
+            metavar="NAME",
+            help="What the primary's certificate must be for. Left out: its URL's host.",
+        ),
+    ] = "",
+    to_server_name: Annotated[
+        str,
+        typer.Option("--to-server-name", metavar="NAME", help="The same for the secondary's certificate."),
+    ] = "",
     as_json: AsJson = False,
 ) -> None:
     """Copy what was there before, while writes go on; nothing newer is overwritten. May be run again at any time.
@@ -56,7 +80,15 @@ def backfill(
             raise UsageError(f"--to {target} is no URL", "write it as http://127.0.0.1:3003")
         if url is None:
             url = tools.primary_url(admin_client.from_environment())
-        report = asyncio.run(_run(file, url, target))
+        secure = {
+            **_secure(url, UpstreamTls(ca, from_server_name), "--from-server-name"),
+            **_secure(target, UpstreamTls(ca, to_server_name), "--to-server-name"),
+        }
+        if ca and not secure:
+            raise UsageError(
+                "--ca is for https, and neither server is asked so", "leave --ca out, or write https://"
+            )
+        report = asyncio.run(_run(file, url, target, secure))
         if as_json:
             say_json(report.as_json())
         else:
@@ -85,12 +117,24 @@ def _is_url(text: str) -> bool:
     return text.startswith(("http://", "https://"))
 
 
-async def _run(file: Path | None, url: str, target: str) -> Report:
+def _secure(url: str, settings: UpstreamTls, option: str) -> dict[str, Secure]:
+    """How the certificate of an https URL is verified, by the URL: the same as an upstream's in the settings."""
+    if not url.startswith("https://"):
+        if settings.server_name:
+            raise UsageError(f"{option} is for https, and {url} is not", f"leave {option} out")
+        return {}
+    host = urlsplit(url).hostname
+    if not host:
+        raise UsageError(f"{url} names no server", "write it as https://shop.example:3003")
+    return {url: (upstream_context(settings), settings.server_name or host)}
+
+
+async def _run(file: Path | None, url: str, target: str, secure: Mapping[str, Secure]) -> Report:
     from backends.migrate.backfill import backfill as run
 
     shown = _Shown()
     with tools.failures_told():
-        return await run(file, url, target, token=tools.mirror_token(), progress=shown.show)
+        return await run(file, url, target, token=tools.mirror_token(), secure=secure, progress=shown.show)
 
 
 class _Shown:

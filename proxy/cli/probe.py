@@ -15,7 +15,7 @@ import msgspec
 from proxy.errors import UpstreamError
 from proxy.kinds import Kind, Kinds, kind_shown
 from proxy.mirror.listing import next_page, rows_of
-from proxy.model import Reply, Route, Snapshot
+from proxy.model import Reply, Route, Snapshot, key_segment
 from proxy.ports import Sender
 from proxy.protocol import EPOCH_PATH, path_of
 from proxy.sender import HttpSender
@@ -155,7 +155,7 @@ class _Probe:
             )
         )
         if rows:
-            await self._record(found, f"{target}/{path_of(rows[0])}", rows[0])
+            await self._record(found, f"{target}/{path_of(key_segment(rows[0]))}", rows[0])
 
     async def _record(self, found: Found, target: str, record_id: str) -> None:
         reply = await self._ask("GET", target)

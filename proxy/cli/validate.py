@@ -32,7 +32,7 @@ def register(app: typer.Typer) -> None:
 
 def validate(
     verbose: Annotated[
-        bool, typer.Option("--verbose", help="Every difference that was found, field by field.")
+        bool, typer.Option("--verbose", help="The first 100 differences, field by field.")
     ] = False,
     deep: Annotated[bool, typer.Option("--deep", help="Not yet.", hidden=True)] = False,
     as_json: AsJson = False,
@@ -88,15 +88,18 @@ def _tell(run: dict[str, object], *, verbose: bool) -> None:
         )
         return
     differences = fields.mappings(report, "differences")
+    different, unseen = fields.number(report, "different"), fields.number(report, "not_looked_at")
+    by_hash = f", and {unseen:,.0f} more by their hashes" if unseen else ""
     complain(
-        f"different: {compared}, {len(differences)} differ",
+        f"different: {compared}, {different:,.0f} differ{by_hash}",
         "run `turnout backfill` again, or repair them by hand, then `turnout validate`",
     )
     shown = differences if verbose else differences[:SHOWN_MAX]
     for one in shown:
         say(difference_told(one, verbose=verbose))
-    if len(shown) < len(differences):
-        say(f"… {len(differences) - len(shown)} more: turnout validate --verbose")
+    if len(shown) < different + unseen:
+        more = "" if verbose else f": turnout validate --verbose lists {len(differences)}"
+        say(f"… the first {len(shown)} of {different + unseen:,.0f}{more}")
 
 
 def difference_told(difference: dict[str, object], *, verbose: bool) -> str:

@@ -51,7 +51,7 @@ Handler = Callable[[web.Request], Awaitable[web.StreamResponse]]
 def make_admin(panel: Panel, tokens: AdminTokens) -> web.Application:
     """The application; ``panel`` is all that it knows of the rest."""
     admin = Admin(panel)
-    app = web.Application(middlewares=[_guard(tokens), _problems], client_max_size=BODY_BYTES_MAX)
+    app = web.Application(middlewares=[_problems, _guard(tokens)], client_max_size=BODY_BYTES_MAX)
     get, post = app.router.add_get, app.router.add_post
     get("/healthz", admin.healthz)
     get("/readyz", admin.readyz)

@@ -10,6 +10,7 @@ from aiohttp import web
 from proxy.control.bodies import actor_of, answer, fields_of, integer, reason, seconds, text
 from proxy.control.panel import Panel
 from proxy.errors import UsageError
+from proxy.model import key_segment
 
 LISTED, LISTED_MAX = 1_000, 100_000
 """Dead letters in one answer, unless it is said and at most."""
@@ -118,4 +119,4 @@ def prefix_of(path: str) -> str:
         raise UsageError(f"{path!r} is no path prefix", "write it as /api/orders, or / for everything")
     if any(part in (".", "..") for part in PurePosixPath(decoded).parts):
         raise UsageError(f"{path!r} has dot segments", "write it as the upstream sees it")
-    return decoded.rstrip("/")
+    return "/".join(map(key_segment, decoded.rstrip("/").split("/")))

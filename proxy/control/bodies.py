@@ -33,7 +33,12 @@ def answer(value: object, *, status: int = 200, headers: Mapping[str, str] | Non
 
 async def fields_of(request: web.Request, allowed: set[str] | None) -> dict[str, object]:
     """The JSON object of a request; UsageError names what is wrong with it. ``allowed`` None: any field."""
-    raw = await request.read()
+    try:
+        raw = await request.read()
+    except (web.RequestPayloadError, ConnectionError) as error:
+        raise UsageError(
+            "the body did not come whole", "send one JSON object, framed as its head says"
+        ) from error
     if not raw:
         return {}
     try:

@@ -23,7 +23,7 @@ class AdminTokens:
         """From TURNOUT_ADMIN_TOKEN, and the text of the TURNOUT_ADMIN_TOKENS file (``name:role:sha256`` a line)."""
         found: dict[str, tuple[str, str]] = {}
         if token:
-            found[hashlib.sha256(token.encode()).hexdigest()] = ("admin", "admin")
+            found[_digest(token)] = ("admin", "admin")
         for number, line in enumerate(lines.splitlines(), 1):
             if not line.strip() or line.startswith("#"):
                 continue
@@ -37,11 +37,16 @@ class AdminTokens:
         """(name, role) of a bearer token; None where it is absent or wrong."""
         if not authorization or not authorization.lower().startswith("bearer "):
             return None
-        digest = hashlib.sha256(authorization[7:].strip().encode()).hexdigest()
+        digest = _digest(authorization[7:].strip())
         for known, identity in self.by_digest.items():
             if hmac.compare_digest(known, digest):
                 return identity
         return None
+
+
+def _digest(token: str) -> str:
+    """Of the bytes as they were sent or set: those that are no UTF-8 have come as lone surrogates."""
+    return hashlib.sha256(token.encode("utf-8", "surrogateescape")).hexdigest()
 
 
 def is_loopback(host: str) -> bool:

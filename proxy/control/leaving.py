@@ -203,6 +203,7 @@ class Leaving:
             epoch=self._actual.meta.epoch,
             keys=tuple(sorted({one.key for one in passage.lost if one.key and not one.is_doubt_only})),
             doubts=tuple(self._salvager.doubts()),
+            prefixes=tuple(sorted({prefix for one in passage.lost for prefix in one.prefixes})),
         )
         detail = f"{old} was left behind dead, and may hold a state of it that {passage.primary} never had"
         work, after = self._salvager.leave(passage.lost, detail, f"{old} was left behind dead")

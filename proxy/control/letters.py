@@ -7,9 +7,8 @@ import base64
 import hashlib
 import json
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from urllib.parse import quote
 
 import structlog
 
@@ -17,6 +16,7 @@ from proxy.control.actual import Actual
 from proxy.control.told import time_text
 from proxy.errors import JournalError, RefusedError, TurnoutError, UsageError
 from proxy.ports import Clock, DeadKey, MirrorControl, Sender
+from proxy.protocol import path_of
 
 log = structlog.get_logger("control")
 
@@ -30,13 +30,21 @@ class Letters:
     """Shows what the mirror and both upstreams hold of a dead key; carries out what a person says of it."""
 
     def __init__(
-        self, *, mirror: MirrorControl, actual: Actual, sender: Sender, clock: Clock, state_folder: Path
+        self,
+        *,
+        mirror: MirrorControl,
+        actual: Actual,
+        sender: Sender,
+        clock: Clock,
+        state_folder: Path,
+        credentials: Callable[[], Sequence[tuple[str, str]]],
     ) -> None:
         self._mirror = mirror
         self._actual = actual
         self._sender = sender
         self._clock = clock
         self._folder = state_folder / FOLDER
+        self._credentials = credentials
 
     def first(self, count: int) -> list[dict[str, object]]:
         """The oldest ones."""
@@ -102,9 +110,8 @@ class Letters:
     async def _look(self, upstream: str, key: str) -> dict[str, object]:
         """The record as an upstream has it now."""
         try:
-            reply = await self._sender.send(
-                upstream, "GET", quote(key, safe="/-._~!$&'()*+,;=:@"), timeout_s=LOOK_TIMEOUT_S
-            )
+            headers = [(name, value) for name, value in self._credentials() if value]
+            reply = await self._sender.send(upstream, "GET", path_of(key), headers, timeout_s=LOOK_TIMEOUT_S)
         except TurnoutError as error:
             return {"error": str(error)}
         return {

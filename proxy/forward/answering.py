@@ -96,7 +96,7 @@ class Answering(Asker):
         self.status = head.status
         self._has_answered = True
         tail = forwarder.answer_tails.get(self.upstream_name) or forwarder.answer_tail(
-            self.upstream_name, True
+            self.upstream_name, b"1"
         )
         if not head.has_date:
             tail += forwarder.date_line()
@@ -120,7 +120,7 @@ class Answering(Asker):
         """The head, and as much of the body as is there, in one write."""
         self.status = head.status
         self._has_answered = True
-        tail = self._tail(head.is_http11, has_date=head.has_date)
+        tail = self._tail(head.minor, has_date=head.has_date)
         if head.length is None and head.has_body(self.method):
             if self.head.is_http11:
                 self._chunks = True
@@ -162,9 +162,9 @@ class Answering(Asker):
         elif parts:
             client.writelines(parts)
 
-    def _tail(self, is_http11: bool, *, has_date: bool) -> bytes:
+    def _tail(self, minor: bytes, *, has_date: bool) -> bytes:
         """The lines that the proxy adds to an upstream's answer."""
-        tail = self.forwarder.answer_tail(self.upstream_name, is_http11)
+        tail = self.forwarder.answer_tail(self.upstream_name, minor)
         if not has_date:
             tail += self.forwarder.date_line()
         bucket = self.decision.new_bucket
@@ -201,9 +201,7 @@ class Answering(Asker):
         tunnel = Tunnel(client.transport, connection.transport, self._on_tunnel_end)
         connection.exchange = None
         self.upstream = None
-        client.write(
-            response_head(head, self._tail(head.is_http11, has_date=True) + upgrade_lines(head.upgrade))
-        )
+        client.write(response_head(head, self._tail(head.minor, has_date=True) + upgrade_lines(head.upgrade)))
         if early:
             client.write(early)
         from_client = client.start_tunnel(tunnel)

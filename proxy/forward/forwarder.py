@@ -8,6 +8,8 @@ import ssl
 from email.utils import formatdate
 from typing import Any, Final, cast
 
+import structlog
+
 from proxy.forward import respond
 from proxy.forward.answering import Answering
 from proxy.forward.listener import LINGER_S, ClientConnection
@@ -15,7 +17,7 @@ from proxy.forward.mirrored import HeldWrite, MirroredWrite
 from proxy.forward.pipeline import Exchange
 from proxy.forward.pool import Pools
 from proxy.forward.request_ids import RequestIds
-from proxy.forward.sockets import TICK_S, Tick
+from proxy.forward.sockets import FILES_UNBOUNDED, TICK_S, Tick, clients_for, raise_open_files
 from proxy.limits import SHUTDOWN_S_MAX
 from proxy.model import Decision, Kind, Reason, Snapshot
 from proxy.observe import Metrics, make_metrics
@@ -26,6 +28,8 @@ from proxy.routing.place import place_of
 from proxy.routing.table import READ_METHODS
 from proxy.wire.body import Framer
 from proxy.wire.request import RequestHead
+
+log = structlog.get_logger("forward")
 
 NO_UPSTREAM: Final = "none"
 """The upstream label of a request that the proxy answered by itself."""
@@ -67,6 +71,8 @@ class Forwarder:
         self.in_flight = 0
         """Exchanges under way, tunnels too."""
         self.is_stopping = False
+        self.clients_max = clients_for(FILES_UNBOUNDED)
+        """What open files allow, known from the start on; ``limits.connections`` may allow less."""
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
         # kept because they are the same for many requests
@@ -80,6 +86,7 @@ class Forwarder:
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen; returns the real port. OSError where that cannot be."""
         loop = asyncio.get_running_loop()
+        self._bound_clients(raise_open_files())
         self._on_tick()
         if tls is None:
             self._server = await loop.create_server(self._accept, host, port, backlog=BACKLOG)
@@ -96,6 +103,17 @@ class Forwarder:
             )
         listening: Any = self._server  # uvloop keeps a list where asyncio's types promise a tuple
         return int(listening.sockets[0].getsockname()[1])
+
+    def _bound_clients(self, open_files: int) -> None:
+        self.clients_max, wanted = clients_for(open_files), self.snapshots.current.limits.connections
+        if self.clients_max < wanted:
+            log.warning(
+                "connections_bounded",
+                connections=self.clients_max,
+                wanted=wanted,
+                open_files=open_files,
+                next="raise the hard limit of open files (ulimit -Hn, LimitNOFILE), or lower limits.connections",
+            )
 
     def _accept(self) -> asyncio.Protocol:
         return cast("asyncio.Protocol", ClientConnection(self))
@@ -235,11 +253,10 @@ class Forwarder:
 
     # -- lines for heads ----------------------------------------------------------------------------
 
-    def answer_tail(self, upstream: str, is_http11: bool) -> bytes:
+    def answer_tail(self, upstream: str, minor: bytes) -> bytes:
         """X-Served-By and Via for an answer; Via names the version that the upstream spoke (RFC 9110 section 7.6.3)."""
-        version = "1.1" if is_http11 else "1.0"
-        tail = f"X-Served-By: {upstream}\r\nVia: {version} turnout\r\n".encode("latin-1", "replace")
-        if is_http11:
+        tail = b"X-Served-By: %b\r\nVia: 1.%b turnout\r\n" % (upstream.encode("latin-1", "replace"), minor)
+        if minor == b"1":
             self.answer_tails[upstream] = tail
         return tail
 

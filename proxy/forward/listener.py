@@ -81,7 +81,7 @@ class ClientConnection:
         self._deadline_s = forwarder.tick.now_s + limits.idle_timeout_s
         self.transport.set_write_buffer_limits(BUFFER_HIGH_BYTES, BUFFER_LOW_BYTES)
         keep_alive(self.transport)
-        if len(forwarder.connections) >= limits.connections:
+        if len(forwarder.connections) >= min(limits.connections, forwarder.clients_max):
             self.refuse(respond.crowded())
             return
         forwarder.connections.add(self)

@@ -263,7 +263,7 @@ class MirroredWrite(Exchange):
         self.status = answer.status
         self._has_answered = True
         has_date = any(name.lower() == "date" for name, _ in answer.headers)
-        tail = self._tail(True, has_date=has_date) + self._connection_line()
+        tail = self._tail(b"1", has_date=has_date) + self._connection_line()
         client = self.client
         if client is not None:
             client.write(made_head(answer.status, answer.headers, len(answer.body), tail) + answer.body)

@@ -46,7 +46,7 @@ class Peer:
         parsed = head.fields
         host = parsed.host if head.authority is None else head.authority
         trusts = bool(blocks) and is_trusted(self.ip, blocks)
-        if host == self._host and head.is_http11 and not trusts:
+        if host == self._host and head.minor == b"1" and not trusts:
             return self._lines
         lines = forwarded(
             parsed,
@@ -54,9 +54,9 @@ class Peer:
             proto=self.proto,
             host=host,
             is_trusted=trusts,
-            is_http11=head.is_http11,
+            minor=head.minor,
         )
-        if head.is_http11 and not trusts:
+        if head.minor == b"1" and not trusts:
             self._host, self._lines = host, lines
         return lines
 

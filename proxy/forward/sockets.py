@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
+import resource
 import socket
 import ssl
 import struct
@@ -10,6 +12,29 @@ from typing import Final
 
 TICK_S: Final = 0.1
 """How often deadlines are looked at: a timer for each request would cost more than its parsing."""
+
+
+FILES_KEPT: Final = 128
+"""Open files for the journal, the admin API, the mirror and the checks."""
+CLIENTS_MIN: Final = 16
+
+
+def raise_open_files() -> int:
+    """Let this process open as many files as the system allows it at all; how many that is."""
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):  # what is not allowed stays as it is
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return FILES_UNBOUNDED if soft == resource.RLIM_INFINITY else soft
+
+
+FILES_UNBOUNDED: Final = 1 << 30
+
+
+def clients_for(open_files: int) -> int:
+    """How many clients may be connected, so that each of them can still be given a connection to an upstream."""
+    return max(CLIENTS_MIN, (open_files - FILES_KEPT) // 2)
 
 
 class Tick:

@@ -76,7 +76,8 @@ class Returning:
     """What must happen before an upstream that was left behind dead is mirrored to (DESIGN section 5, "Primary dead").
 
     ``keys`` lack an acknowledged write; ``doubts`` are the request ids that it is asked about (void) when it returns, each
-    with its key, which is empty where only the upstream knows it.
+    with its key, which is empty where only the upstream knows it. ``prefixes`` are the paths under which something is lost that
+    names no single key.
     """
 
     upstream: str
@@ -85,6 +86,7 @@ class Returning:
     """The epoch in which it was left."""
     keys: tuple[str, ...]
     doubts: tuple[tuple[int, str], ...]
+    prefixes: tuple[str, ...] = ()
 
 
 @dataclass(slots=True)

@@ -16,7 +16,7 @@ from proxy.errors import UpstreamError
 from proxy.limits import MIRROR_REQUEST_TIMEOUT_S
 from proxy.mirror import settle
 from proxy.mirror.settle import Verdict
-from proxy.model import Reply
+from proxy.model import Reply, segment_of_key
 from proxy.ports import Sender
 from proxy.protocol import ANSWERS_PATH, APPLY_PATH, ReadVersion, parse_answers
 
@@ -41,8 +41,8 @@ def spot_of(key: str) -> Spot | None:
     """None for a key of another form than the protocol's (V1): it has no place in a batch."""
     parts = key.split("/")
     if len(parts) == 4 and parts[1] == "api":
-        return Spot(parts[2], parts[3])
-    return Spot("", parts[2]) if len(parts) == 3 and parts[1] == "api" else None
+        return Spot(segment_of_key(parts[2]), segment_of_key(parts[3]))
+    return Spot("", segment_of_key(parts[2])) if len(parts) == 3 and parts[1] == "api" else None
 
 
 async def kept_answers(sender: Sender, upstream: str, epoch: tuple[str, str], key: str) -> list[msgspec.Raw]:

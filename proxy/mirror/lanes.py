@@ -36,6 +36,7 @@ from proxy.mirror.lane import (
     backoff_s,
     next_command,
 )
+from proxy.mirror.living import Living
 from proxy.mirror.overlap import Overlaps
 from proxy.mirror.sweeps import Sweep, Sweeps, index, keys_at_begin, overlapping, unindex
 
@@ -55,7 +56,7 @@ class Lanes:
         """Seqs without a durable outcome, in order."""
         self._asked: dict[int, None] = {}
         """Seqs that a start might find without an outcome, in order: the primary must remember what became of them."""
-        self._writes = 0
+        self._living = Living()
         self.is_paused = False
         """An operator's pause: entries are journaled, nothing is sent."""
         self.is_halted = False
@@ -70,7 +71,6 @@ class Lanes:
         self._doubts: dict[int, float] = {}
         """Entries in doubt that nobody asks after now, and when to."""
         self._voiding: set[int] = set()
-        self._dead: dict[str, None] = {}
         self.sweeps = Sweeps()
         self._unnamed_ready: deque[int] = deque()
         """Accepted POSTs without a key, to be replayed."""
@@ -88,7 +88,7 @@ class Lanes:
     def intent(self, entry: Entry) -> None:
         """A write is about to be sent to the primary."""
         self.entries[entry.seq] = entry
-        self._writes += entry.writes
+        self._living.add(entry)
         self._open[entry.seq] = None
         self._asked[entry.seq] = None
         index(self.by_prefix, entry)
@@ -255,8 +255,7 @@ class Lanes:
         """
         lane = self._unserved(key)
         assert lane.entries, f"{key}: a dead letter is durable by its entries"
-        lane.is_dead = True
-        self._dead[key] = None
+        self._lay_down(lane)
         served, lane.swept_by = lane.swept_by, set()
         return self._swept(key, served)
 
@@ -291,15 +290,14 @@ class Lanes:
         """A start finds a key that was dead before."""
         lane = self.lanes.get(key)
         if lane is not None and not lane.is_dead:
-            lane.needs_repair = lane.is_dead = True
-            self._dead[key] = None
+            lane.needs_repair = True
+            self._lay_down(lane)
 
     def revive(self, key: str) -> None:
         """A person says: try again."""
         lane = self.lanes.get(key)
         if lane is not None and lane.is_dead:
-            lane.is_dead = False
-            del self._dead[key]
+            self._raise_up(lane)
             lane.failures = 0
             lane.not_before_s = 0.0
             self._offer(lane)
@@ -309,8 +307,7 @@ class Lanes:
         lane = self.lanes.get(key)
         if lane is None or not lane.is_dead:
             return []
-        lane.is_dead = False
-        del self._dead[key]
+        self._raise_up(lane)
         gone = lane.accepted()
         for entry in gone:
             self._settle(entry)
@@ -387,14 +384,11 @@ class Lanes:
 
     def unsettled_writes(self) -> int:
         """``lag_entries`` (dead ones apart)."""
-        return self._writes - sum(entry.writes for lane in self.dead_lanes() for entry in lane.accepted())
+        return self._living.writes
 
     def oldest_unsettled_s(self) -> float | None:
         """Wall time of the oldest unsettled entry, dead ones apart."""
-        for entry in self.entries.values():
-            if not self._is_dead(entry):
-                return entry.born_wall_s
-        return None
+        return self._living.oldest_s()
 
     def in_flight(self) -> int:
         """Entries whose primary has not answered yet."""
@@ -411,9 +405,6 @@ class Lanes:
     def lowest_open(self) -> int | None:
         """The lowest seq whose outcome or end is not durable: what ``Turnout-Request: …; open=`` says (asked-until-durable)."""
         return next(iter(self._asked), None)
-
-    def dead_lanes(self) -> list[Lane]:
-        return [self.lanes[key] for key in self._dead]
 
     def is_still(self) -> bool:
         """No command is under way."""
@@ -467,8 +458,7 @@ class Lanes:
         mark.headers = ()
         mark.is_replayable = False
         for entry in gone:
-            mark.writes += entry.writes
-            self._writes += entry.writes
+            self._living.stands_for_more(mark, entry.writes)
             mark.born_wall_s = min(mark.born_wall_s, entry.born_wall_s)
             self._settle(entry)
         lane.needs_repair = True
@@ -476,9 +466,14 @@ class Lanes:
 
     # -- inside ----------------------------------------------------------------------------------
 
-    def _is_dead(self, entry: Entry) -> bool:
-        lane = self.lanes.get(entry.key) if entry.key is not None else None
-        return lane is not None and lane.is_dead and entry.state is EntryState.ACCEPTED
+    def _lay_down(self, lane: Lane) -> None:
+        """It waits for a person now; what the primary has yet to answer still counts."""
+        lane.is_dead = True
+        self._living.leave(*lane.accepted())
+
+    def _raise_up(self, lane: Lane) -> None:
+        lane.is_dead = False
+        self._living.revive(lane.accepted())
 
     def _lane(self, key: str) -> Lane:
         if key not in self.lanes:
@@ -504,6 +499,8 @@ class Lanes:
         if self.is_plain and entry.seq not in lane.entries:
             self._overlaps.learned(entry, lane, self._open)
         lane.entries[entry.seq] = entry
+        if lane.is_dead:
+            self._living.leave(entry)
         self._offer(lane)
 
     # -- marks -----------------------------------------------------------------------------------
@@ -597,7 +594,7 @@ class Lanes:
 
     def _forget(self, entry: Entry) -> None:
         del self.entries[entry.seq]
-        self._writes -= entry.writes
+        self._living.leave(entry)
         self._open.pop(entry.seq, None)
         unindex(self.by_prefix, entry)
         if entry.seq in self.sweeps.marked:

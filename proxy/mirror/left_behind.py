@@ -15,7 +15,7 @@ import structlog
 
 from proxy.errors import UpstreamError
 from proxy.failpoints import hit
-from proxy.journal.entry import Entry, EntryState
+from proxy.journal.entry import BASE_UNKNOWN, Entry, EntryState
 from proxy.journal.store import DeadLetter, GapMark, JournalStore
 from proxy.limits import MIRROR_LANES_AT_ONCE_MAX, MIRROR_REQUEST_TIMEOUT_S
 from proxy.mirror import settle
@@ -39,6 +39,7 @@ class LostKey:
     name: str
     why: str
     key: str = ""
+    prefixes: tuple[str, ...] = ()
     is_doubt_only: bool = False
     """Nothing that a client saw accepted is lost with it, as far as the journal knows."""
 
@@ -123,12 +124,16 @@ class LeftBehind:
                 "an acknowledged write that names no single record"
                 if entry.state is EntryState.ACCEPTED
                 else "in doubt: whether it took effect, and its key, are not known",
+                prefixes=entry.marks or (entry.prefix,),
                 is_doubt_only=entry.state is not EntryState.ACCEPTED,
             )
             for entry in self._state.lanes.entries.values()
             if entry.key is None
         ]
-        gaps = [LostKey(mark.prefix or "/", f"unproven: {mark.why}") for mark in self._state.gaps.marks]
+        gaps = [
+            LostKey(mark.prefix or "/", f"unproven: {mark.why}", prefixes=(mark.prefix,))
+            for mark in self._state.gaps.marks
+        ]
         return doubts + gaps
 
     async def _send(self, key: str, kept: Kept) -> str:
@@ -211,6 +216,18 @@ class LeftBehind:
     def unsettled_keys(self) -> set[str]:
         """Keys of which the secondary is known to lack something, dead ones included."""
         return set(self._state.lanes.lanes)
+
+    def first_base(self, key: str) -> str:
+        """What the key's first unsettled write was made from. A mark stands for writes of which the first is not known any more,
+        and one without an answer may have come before."""
+        lane = self._state.lanes.lanes.get(key)
+        entries = [] if lane is None else list(lane.entries.values())
+        if not all(
+            one.state is EntryState.ACCEPTED and one.version is not None and one.writes == 1
+            for one in entries
+        ):
+            return BASE_UNKNOWN
+        return min(entries, key=lambda one: one.version or 0).base if entries else BASE_UNKNOWN
 
     def _marks(self, keys: Sequence[str], wall_s: float) -> list[Entry]:
         state = self._state

@@ -20,7 +20,7 @@ from proxy.limits import (
     MIRROR_LISTING_TIMEOUT_S,
 )
 from proxy.mirror.state import MirrorState
-from proxy.model import Reply
+from proxy.model import Reply, key_segment
 from proxy.ports import Sender
 from proxy.protocol import parse_stale, path_of
 from proxy.routing.paths import covers
@@ -108,9 +108,7 @@ class Listing:
             )
             while some := list(islice(differing, BUCKETS_A_REQUEST)):
                 ours, theirs = [await self._ids(one, name, some) for one in pair]
-                keys |= {
-                    f"{API}/{name}/{one}": None for one in ours | theirs if ours.get(one) != theirs.get(one)
-                }
+                keys |= {_key(name, one): None for one in ours | theirs if ours.get(one) != theirs.get(one)}
         return keys
 
     async def _catalog(self, upstream: str) -> Catalog:
@@ -150,7 +148,7 @@ class Listing:
     async def _all_of(self, upstream: str, prefix: str) -> Keys:
         whole, keys = scopes(prefix, [await self._catalog(upstream)])
         for name in whole:
-            keys |= {f"{API}/{name}/{one}": None for one in await self._ids(upstream, name, [])}
+            keys |= {_key(name, one): None for one in await self._ids(upstream, name, [])}
         return keys
 
     async def _rows(self, upstream: str, prefix: str) -> Keys | None:
@@ -166,7 +164,9 @@ class Listing:
             rows = rows_of(reply.body)
             if rows is None:
                 return None
-            found |= {f"{prefix}/{one}": None for one in rows if "/" not in one}
+            if any("/" in one for one in rows):  # where such a record lies, only the server knows
+                raise UnlistableError(f"GET {prefix or '/'} lists a record whose id holds a slash")
+            found |= {f"{prefix}/{key_segment(one)}": None for one in rows}
             following = next_page(target, reply.header("link"))
             if following is None:
                 return found
@@ -191,12 +191,18 @@ def scopes(prefix: str, catalogs: list[Catalog]) -> tuple[list[str], Keys]:
     keys: Keys = {}
     for catalog in catalogs:
         for name in catalog.collections:
-            if covers(prefix, f"{API}/{name}"):
+            path = f"{API}/{key_segment(name)}"
+            if covers(prefix, path):
                 whole[name] = None
-            elif covers(f"{API}/{name}", prefix):
+            elif covers(path, prefix):
                 keys["/".join(prefix.split("/")[:4])] = None
-        keys |= {f"{API}/{name}": None for name in catalog.singletons if _meet(prefix, f"{API}/{name}")}
+        singletons = [f"{API}/{key_segment(name)}" for name in catalog.singletons]
+        keys |= {path: None for path in singletons if _meet(prefix, path)}
     return list(whole), keys
+
+
+def _key(collection: str, record_id: str) -> str:
+    return f"{API}/{key_segment(collection)}/{key_segment(record_id)}"
 
 
 def _meet(one: str, other: str) -> bool:

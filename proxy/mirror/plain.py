@@ -24,7 +24,7 @@ from proxy.limits import EPOCH_SHIFT, MIRROR_REQUEST_TIMEOUT_S, MIRROR_SAME_DIFF
 from proxy.mirror import settle
 from proxy.mirror.settle import Verdict
 from proxy.mirror.state import MirrorState
-from proxy.model import Place, Reply
+from proxy.model import Place, Reply, segment_of_key
 from proxy.ports import Clock, Sender
 from proxy.protocol import MIRROR, VERSION, ReadVersion, path_of, repair_version
 from proxy.routing.made import key_of_answer
@@ -156,7 +156,7 @@ class PlainRepair:
         """A server that makes records by POST alone. One that gives them ids of its own cannot hold the key at all."""
         secondary = self._state.roles.secondary
         collection, _, wanted = key.rpartition("/")
-        if settle.record_id(record.body) != wanted:
+        if settle.record_id(record.body) != segment_of_key(wanted):
             return Came(
                 Verdict.DEAD,
                 f"{secondary} makes no record by PUT, and the record at {key} does not name its id",

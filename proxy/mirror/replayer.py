@@ -382,10 +382,15 @@ class Replayer:
         """Read the key at the primary, make the secondary's equal; what came of it, in words and as the secondary said it."""
         roles = self._state.roles
         target = path_of(key)
+        credentials = [(name, value) for name, value in self._state.settings.credentials if value]
         began_s = self._clock.now()
         try:
             look = await self._sender.send(
-                roles.primary, "GET", target, [roles.epoch_header], timeout_s=MIRROR_REQUEST_TIMEOUT_S
+                roles.primary,
+                "GET",
+                target,
+                [roles.epoch_header, *credentials],
+                timeout_s=MIRROR_REQUEST_TIMEOUT_S,
             )
         except UpstreamError as error:
             return Verdict.AGAIN, str(error), None
@@ -420,7 +425,7 @@ class Replayer:
             method, body = "PUT", look.body
         else:
             method, body = "DELETE", b""
-        headers += [(name, value) for name, value in self._state.settings.credentials if value]
+        headers += credentials
         try:
             reply = await self._sender.send(
                 roles.secondary, method, target, headers, body, timeout_s=MIRROR_REQUEST_TIMEOUT_S

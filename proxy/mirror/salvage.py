@@ -10,11 +10,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from urllib.parse import unquote
 
 import msgspec
 
 from proxy.journal.entry import Entry, EntryState
+from proxy.model import segment_of_key
 from proxy.protocol import ReadVersion, repair_version
 
 
@@ -80,7 +80,7 @@ def kept_of(key: str, entry: Entry, answer: bytes | None) -> Kept | None:
         return None
     # An item answers with its own id; a singleton (one segment below its prefix's parent) has none to compare.
     is_item = entry.prefix != key
-    if is_item and _text(record.id) != unquote(key.rpartition("/")[2]):
+    if is_item and _text(record.id) != segment_of_key(key.rpartition("/")[2]):
         return None
     return Kept(entry.seq, entry.version, answer)
 

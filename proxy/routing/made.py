@@ -8,7 +8,7 @@ from urllib.parse import quote, urljoin, urlsplit
 
 import msgspec
 
-from proxy.model import Place
+from proxy.model import Place, key_segment
 from proxy.routing.paths import decoded
 
 _PLAIN_PATH: Final = re.compile(r"(?:/[A-Za-z0-9_-]+)+")
@@ -28,8 +28,8 @@ def key_of_answer(place: Place, location: str | None, body: bytes | None) -> str
     """
     if not place.is_collection:
         return place.key
-    if location is not None and location.strip():
-        return _key_of_location(place.prefix, location.strip())
+    if location is not None and (location := location.strip(" \t")):
+        return _key_of_location(place.prefix, location)
     return _key_of_body(place.prefix, body)
 
 
@@ -46,7 +46,8 @@ def _key_of_location(prefix: str, location: str) -> str | None:
     path, is_clean = decoded(raw_path)
     path = path.rstrip("/")
     parent, _, last = path.rpartition("/")
-    return path if is_clean and last and parent == prefix else None
+    parent = "/".join(map(key_segment, parent.split("/"))) if "%" in parent else parent
+    return f"{prefix}/{key_segment(last)}" if is_clean and last and parent == prefix else None
 
 
 def _key_of_body(prefix: str, body: bytes | None) -> str | None:
@@ -58,4 +59,4 @@ def _key_of_body(prefix: str, body: bytes | None) -> str | None:
         return None
     if not made or "/" in made or made in (".", ".."):
         return None
-    return f"{prefix}/{made}"
+    return f"{prefix}/{key_segment(made)}"

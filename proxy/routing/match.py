@@ -48,8 +48,8 @@ def cookie_value(header: str | None, name: str) -> str | None:
         return None
     for part in header.split(";"):
         found, separator, value = part.partition("=")
-        if separator and found.strip() == name:
-            value = value.strip()
+        if separator and found.strip(" \t") == name:
+            value = value.strip(" \t")
             is_quoted = len(value) > 1 and value[0] == value[-1] == '"'
             return value[1:-1] if is_quoted else value
     return None

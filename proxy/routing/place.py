@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from proxy.model import KeyTemplate, Place, Route
+from proxy.model import KeyTemplate, Place, Route, key_segment
 from proxy.routing.paths import decoded
 
 
@@ -12,6 +12,8 @@ def place_of(route: Route, raw_path: str) -> Place:
     template = route.template
     if template is None or not is_clean:
         return Place(None, route.prefix)
+    if "%" in path:
+        path = "/".join(map(key_segment, path.split("/")))
     return _by_template(template, path.rstrip("/")) or Place(None, route.prefix)
 
 

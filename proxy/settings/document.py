@@ -101,6 +101,9 @@ def _plain(tag: str, text: str) -> object:
             return text
 
 
+_HALVES = re.compile("[\ud800-\udfff]")
+
+
 @dataclass(slots=True)
 class _Reader:
     env: Mapping[str, str]
@@ -141,7 +144,9 @@ class _Reader:
             if not isinstance(key, ScalarNode):
                 self.fault(key, "a key must be one word")
                 continue
-            name: str = key.value
+            name = self.whole(key, key.value)
+            if not name and key.value:
+                continue
             if key.tag == _TAG + "merge":
                 self.fault(
                     key, "`<<` is not read here: write the keys out, or use an alias for a whole value"
@@ -164,10 +169,18 @@ class _Reader:
         if "${" not in text:
             if not node.tag.startswith(_TAG):
                 self.standard(node, "str")
+            text = self.whole(node, text)
             return (text if node.tag == _TAG + "str" else _plain(node.tag, text)), ()
         names: list[str] = []
-        text = _VARIABLE.sub(lambda found: self.expand(node, found, names), text)
+        text = self.whole(node, _VARIABLE.sub(lambda found: self.expand(node, found, names), text))
         return (text if node.style else resolved(text)), tuple(names)
+
+    def whole(self, node: ScalarNode, text: str) -> str:
+        """The text, if it can be written anywhere: "\\ud800", or bytes of the environment that are no UTF-8, cannot."""
+        if _HALVES.search(text) is None:
+            return text
+        self.fault(node, "half of a character (a lone surrogate): write whole characters, in UTF-8")
+        return ""
 
     def expand(self, node: ScalarNode, found: re.Match[str], names: list[str]) -> str:
         """As in a shell: with ``:-`` a variable that is set but empty counts as unset."""

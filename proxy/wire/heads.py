@@ -22,7 +22,7 @@ def forwarded(
     *,
     host: bytes,
     is_trusted: bool,
-    is_http11: bool,
+    minor: bytes,
     proto: bytes = b"http",
 ) -> bytes:
     """The lines that tell the upstream who asked: appended to those of a trusted peer, else said anew."""
@@ -36,7 +36,7 @@ def forwarded(
             b"X-Forwarded-For: ", client,
             b"\r\nX-Forwarded-Proto: ", proto,
             b"\r\nX-Forwarded-Host: " + host if host else b"",
-            b"\r\nVia: 1.1 turnout\r\n" if is_http11 else b"\r\nVia: 1.0 turnout\r\n",
+            b"\r\nVia: 1.", minor, b" turnout\r\n",
         )
     )  # fmt: skip
 

@@ -134,14 +134,14 @@ class RequestFields:
 class RequestHead(HeadView):
     """One request's head: what routing sees of it, and what forwarding needs beside it."""
 
-    __slots__ = ("_query", "authority", "fields", "is_http11", "line")
+    __slots__ = ("_query", "authority", "fields", "is_http11", "line", "minor")
 
     def __init__(
         self,
         method: str,
         path: bytes,
         query: bytes | None,
-        is_http11: bool,
+        minor: bytes,
         section: RequestFields,
         authority: bytes | None = None,
         line: bytes | None = None,
@@ -151,7 +151,9 @@ class RequestHead(HeadView):
         """None: there is no question mark."""
         self.line = line
         """The request line with its line break, where it goes on as it came."""
-        self.is_http11 = is_http11
+        self.minor = minor
+        """Of the version that the client said. One above 1 is served as HTTP/1.1 (RFC 9110 section 2.5), and stands in Via."""
+        self.is_http11 = minor != b"0"
         self.fields = section
         self.authority = authority
         """Of an absolute-form target: it replaces Host (RFC 9112 section 3.2.2)."""
@@ -206,7 +208,7 @@ def parse_request(line: bytes, section: bytes, known: RequestFields | None = Non
     if parsed is not known and not fields.is_host(parsed.host):
         raise WireFault(400, "Host is malformed")
     method, path, query = match.groups()
-    return RequestHead(METHODS[method], path, query, True, parsed, None, line + b"\r\n")
+    return RequestHead(METHODS[method], path, query, b"1", parsed, None, line + b"\r\n")
 
 
 def whole_request(data: bytes, known: RequestFields | None) -> tuple[RequestHead, int] | None:
@@ -234,7 +236,7 @@ def whole_request(data: bytes, known: RequestFields | None) -> tuple[RequestHead
     if not parsed.is_plain or len(data) - body_at != (parsed.length or 0):
         return None
     method, path, query = match.groups()
-    return RequestHead(METHODS[method], path, query, True, parsed, None, data[:line_end]), body_at
+    return RequestHead(METHODS[method], path, query, b"1", parsed, None, data[:line_end]), body_at
 
 
 def is_hopeless(data: bytes, looked_at: int) -> bool:
@@ -254,9 +256,9 @@ def _full(line: bytes, section: RequestFields) -> RequestHead:
     if match is None:
         raise WireFault(400, "the request line is malformed")
     method, target, major, minor = match.groups()
-    if major != b"1" or minor not in b"01":
-        raise WireFault(505, "only HTTP/1.0 and HTTP/1.1 are spoken here")
-    is_http11 = minor == b"1"
+    if major != b"1":
+        raise WireFault(505, "only HTTP/1 is spoken here")
+    is_http11 = minor != b"0"
     if method == b"CONNECT":
         raise WireFault(501, "CONNECT is not for a reverse proxy")
     authority = None
@@ -281,7 +283,7 @@ def _full(line: bytes, section: RequestFields) -> RequestHead:
         METHODS.get(method) or method.decode("ascii"),
         path,
         query if mark else None,
-        is_http11,
+        minor,
         section,
         authority,
     )
@@ -324,7 +326,7 @@ def _second_opinion(is_http11: bool, section: RequestFields) -> None:
         pass
     except httptools.HttpParserError as error:
         raise WireFault(400, f"the head is malformed: {error}") from error
-    ours = [(name, value.strip()) for name, value in fields.pairs(section.raw)]
+    ours = [(name, value.strip(" \t")) for name, value in fields.pairs(section.raw)]
     theirs = [(name.decode("latin-1"), value.decode("latin-1").strip(" \t")) for name, value in witness.lines]
     if not witness.is_complete or ours != theirs:
         raise WireFault(400, "the head has more than one reading")

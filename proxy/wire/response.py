@@ -10,7 +10,7 @@ from proxy.wire import fields
 from proxy.wire.fault import WireFault
 from proxy.wire.fields import SPANS, VALUE
 
-_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([01]) ([1-9][0-9][0-9])(?: (" + VALUE + rb"*))?")
+_STATUS_LINE: Final = re.compile(rb"HTTP/1\.([0-9]) ([1-9][0-9][0-9])(?: (" + VALUE + rb"*))?")
 _WATCHED: Final = re.compile(
     rb"\n(date|con(?:tent-length|nection)|t(?:ransfer-encoding|e|urnout-[^:]*)|keep-alive|proxy-connection|upgrade|x-served-by)"
     rb":[\t ]*([^\r]*)"
@@ -20,24 +20,25 @@ _KEPT_ALIVE: Final = {b"connection": b"keep-alive"}
 
 
 @lru_cache(maxsize=512)
-def _status(line: bytes) -> tuple[int, bytes, bool]:
-    """Status, its text (code and reason, as sent), and whether it was said in HTTP/1.1."""
+def _status(line: bytes) -> tuple[int, bytes, bytes]:
+    """Status, its text (code and reason, as sent), and the minor version that it was said in: one above 1 is read as 1 (RFC 9110 section 2.5)."""
     match = _STATUS_LINE.fullmatch(line)
     if match is None:
         raise WireFault(502, "the status line is malformed")
     text = line[9:] if match[3] is not None else line[9:] + b" "
-    return int(match[2]), text, match[1] == b"1"
+    return int(match[2]), text, match[1]
 
 
 class ResponseHead:
     """An upstream's answer: its framing, and the lines that go on to the client."""
 
     __slots__ = (
-        "_front", "forward", "has_date", "is_chunked", "is_http11", "is_plain", "keeps_alive", "length", "raw", "status", "text", "upgrade",
+        "_front", "forward", "has_date", "is_chunked", "is_http11", "is_plain", "keeps_alive", "length", "minor", "raw", "status", "text", "upgrade",
     )  # fmt: skip
 
     def __init__(self, line: bytes, section: bytes) -> None:
-        self.status, self.text, self.is_http11 = _status(line)
+        self.status, self.text, self.minor = _status(line)
+        self.is_http11 = self.minor != b"0"
         fields.check_section(section)
         self.raw = section
         self.forward = section
@@ -62,7 +63,7 @@ class ResponseHead:
                     if length.isdigit() and len(length) < 19
                     else fields.length_of([length.strip(b" \t")])
                 )
-            self.is_plain = self.is_http11 and (self.length is not None or self.status == 304)
+            self.is_plain = self.minor == b"1" and (self.length is not None or self.status == 304)
             if not watched:
                 return
             if watched == _KEPT_ALIVE:

@@ -10,6 +10,7 @@ from dataclasses import replace
 
 import pytest
 
+from proxy.forward.sockets import CLIENTS_MIN, clients_for
 from proxy.model import Canary, Limits, Snapshot, Upstream
 from tests.support.fake_upstream import Answer, FakeUpstream, Link, Request, answer, closed_port
 from tests.support.forward_world import endpoint, proxy, snapshot
@@ -170,6 +171,26 @@ async def test_one_connection_too_many_is_503_and_the_others_stay(upstream: Fake
                 while len(it.forwarder.connections) > 1:
                     await asyncio.sleep(0.01)
             assert (await again.ask(GET)).status in (200, 503)
+
+
+async def test_open_files_bound_the_clients_so_that_each_can_be_given_an_upstream(
+    upstream: FakeUpstream, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With as many idle clients as files, no request had a connection to an upstream: 502 for everybody."""
+    async with proxy(snapshot(upstream.port, upstream.port)) as it:
+        it.forwarder._bound_clients(160)
+        assert "connections_bounded" in capsys.readouterr().out
+        idle = [await RawClient.connect(it.port) for _ in range(CLIENTS_MIN)]
+        async with await RawClient.connect(it.port) as one_more:
+            assert (await one_more.response()).status == 503
+        assert (await idle[0].ask(GET)).status == 200
+        for one in idle:
+            await one.close()
+
+
+@pytest.mark.parametrize(("files", "clients"), [(1024, 448), (20_128, 10_000), (64, CLIENTS_MIN)])
+def test_two_files_are_counted_for_a_client(files: int, clients: int) -> None:
+    assert clients_for(files) == clients
 
 
 async def test_pipelined_requests_are_kept_up_to_a_bound() -> None:

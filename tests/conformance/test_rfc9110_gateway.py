@@ -46,6 +46,59 @@ async def test_9110_7_6_3_via_names_the_version_that_was_received(gateway: Gatew
     assert got.all("via") == ["1.1 inner", "1.0 turnout"]
 
 
+@pytest.mark.parametrize("version", [b"1.2", b"1.9"])
+async def test_9110_2_5_a_higher_minor_version_is_served_as_1_1(gateway: Gateway, version: bytes) -> None:
+    async def handler(request: Request, link: Link) -> Answer:
+        link.send(b"HTTP/1.1 103 Early Hints\r\n\r\n")
+        return b"HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n%x\r\n%b\r\n0\r\n\r\n" % (
+            len(request.body),
+            request.body,
+        )
+
+    chunked = b"POST /%b HTTP/%b\r\nHost: shop\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    async with FakeUpstream(handler) as upstream, gateway(upstream.port) as port:
+        async with await RawClient.connect(port) as client:
+            for number, said in enumerate((b"1.1", version, b"1.1", version)):
+                client.send(chunked % (b"%d" % number, said))
+                assert (await client.response(interim=True)).status == 103
+                got = await client.response()
+                assert (got.status, got.get("connection"), got.body) == (200, None, b"abc")
+    assert [request.line for request in upstream.requests] == [f"POST /{n} HTTP/1.1" for n in range(4)]
+
+
+async def test_9110_7_6_3_via_names_a_higher_minor_version_too(gateway: Gateway) -> None:
+    async with FakeUpstream() as upstream, gateway(upstream.port) as port:
+        async with await RawClient.connect(port) as client:
+            for said in (b"1.1", b"1.2", b"1.1", b"1.9"):
+                await client.ask(b"GET / HTTP/%b\r\nHost: shop\r\n\r\n" % said)
+    said = [request.all("via") for request in upstream.requests]
+    assert said == [["1.1 turnout"], ["1.2 turnout"], ["1.1 turnout"], ["1.9 turnout"]]
+
+
+async def test_9110_2_5_an_answer_of_a_higher_minor_version_is_read_as_1_1(gateway: Gateway) -> None:
+    async def handler(_: Request, __: Link) -> Answer:
+        return b"HTTP/1.2 200 OK\r\nDate: now\r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+
+    async with FakeUpstream(handler) as upstream, gateway(upstream.port) as port:
+        async with await RawClient.connect(port) as client:
+            for _ in range(2):
+                got = await client.ask(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n")
+                assert (got.line, got.body) == (b"HTTP/1.1 200 OK", b"abc")
+    assert upstream.connections == 1
+
+
+async def test_9110_7_6_3_an_answers_via_names_a_higher_minor_version_too(gateway: Gateway) -> None:
+    async def handler(_: Request, __: Link) -> Answer:
+        return b"HTTP/1.2 200 OK\r\nContent-Length: 2\r\n\r\nok"
+
+    async with FakeUpstream(handler) as upstream, gateway(upstream.port) as port:
+        async with await RawClient.connect(port) as client:
+            for _ in range(2):  # the second head is known byte for byte
+                assert (await client.ask(b"GET / HTTP/1.1\r\nHost: shop\r\n\r\n")).all("via") == [
+                    "1.2 turnout"
+                ]
+
+
 async def test_9110_5_3_order_case_and_duplicates_stay(gateway: Gateway) -> None:
     async def handler(_: Request, __: Link) -> Answer:
         return answer(
@@ -225,6 +278,15 @@ async def test_9110_5_5_a_headers_value_is_not_touched(gateway: Gateway, value: 
         got = await ask(port, b"GET / HTTP/1.1\r\nHost: shop\r\nX-Ask: %b\r\n\r\n" % value)
     assert upstream.requests[0].all("x-ask") == [value.decode("latin-1")]
     assert got.all("x-answer") == [value.decode("latin-1")]
+
+
+@pytest.mark.parametrize("last", [b"voil\xc3\xa0", b"\xc3\x85", b"\xa0", b"\x85 \xa0"])
+async def test_9110_5_5_a_value_may_end_with_any_byte_above_ascii(gateway: Gateway, last: bytes) -> None:
+    """The white space around a value is space and tab, not what Unicode calls so: the bytes of an à end with A0."""
+    raw = b"POST / HTTP/1.1\r\nHost: shop\r\nX-Ask: \t%b \r\nTransfer-Encoding: chunked\r\n\r\n3\r\nabc\r\n0\r\n\r\n"
+    async with FakeUpstream() as upstream, gateway(upstream.port) as port:
+        assert (await ask(port, raw % last)).status == 200
+    assert upstream.requests[0].all("x-ask") == [last.decode("latin-1")]
 
 
 @pytest.mark.parametrize(

@@ -186,6 +186,8 @@ async def test_9110_5_5_what_is_no_header_line_is_refused(gateway: Gateway, line
         pytest.param(b"GET / HTTP/11\r\nHost: a\r\n\r\n", (400, 505), id="no-dot"),
         pytest.param(b"GET / HTTP/01.1\r\nHost: a\r\n\r\n", (400, 505), id="leading-zero"),
         pytest.param(b"GET / HTTP/3.0\r\nHost: a\r\n\r\n", (400, 505), id="http-3"),
+        pytest.param(b"GET / HTTP/0.9\r\nHost: a\r\n\r\n", (400, 505), id="http-0.9"),
+        pytest.param(b"GET / HTTP/1.10\r\nHost: a\r\n\r\n", (400, 505), id="two-digits"),
         pytest.param(b"GET / ICY/1.1\r\nHost: a\r\n\r\n", (400, 505), id="icy"),
         pytest.param(b"GET a HTTP/1.1\r\nHost: a\r\n\r\n", (400,), id="target-without-slash"),
         pytest.param(b"PRI * HTTP/2.0\r\n\r\nSM\r\n\r\n", (400, 405, 505), id="http-2-preface"),

@@ -64,10 +64,15 @@ async def test_p3_a_full_disk_stops_writes_before_the_primary_sees_them_and_read
             log = await load.stop()
         async with line.session.get(line.url("proxy") + "/api/orders?_limit=1") as read:
             assert read.status == 200
-        async with line.session.post(line.url("proxy") + "/api/orders", json={}) as refused:
-            assert refused.status == 503
-            assert refused.headers["Retry-After"]
-            assert (await refused.json())["code"] == "journal-full"
+        for _ in range(
+            200
+        ):  # a small one may find the last of the room, or what a fold of the log has just given back
+            async with line.session.put(line.url("proxy") + "/api/settings", json={"open": True}) as refused:
+                code = (await refused.json()).get("code")
+            if refused.status == 503:
+                break
+        assert (refused.status, code) == (503, "journal-full")
+        assert refused.headers["Retry-After"]
         if room_comes == "as somebody frees space":
             assert mount("-o", f"remount,size={32 << 20}", str(small_disk)).returncode == 0
         else:
@@ -336,7 +341,9 @@ async def test_p3_a_clock_that_jumps_hours_back_and_ahead_changes_nothing(
             await load.acknowledged_more(60)
             await line.processes["postgres"].kill()
             await load.acknowledged_more(30)
-            offset.write_text("21600")  # less than the day that servers keep idempotency keys
+            offset.write_text(
+                "259200"
+            )  # the day for which the primary keeps idempotency keys is none of this clock's
             await load.acknowledged_more(30)
             await line.processes["proxy"].kill()
             offset.write_text("-86400")

@@ -10,6 +10,7 @@ from pathlib import Path
 import pytest
 
 from tests.support.line import Line
+from tests.support.raw_http import RawClient
 
 pytestmark = pytest.mark.slow
 
@@ -67,6 +68,59 @@ async def test_no_nonsense_is_a_fault_of_ours(tmp_path: Path, database_url: str)
         assert (await sent(line, "GET", "/api/v1/status", Host="evil.example"))[0] == 421
         assert line.config.read_bytes() == before, "and nothing changed"
         assert line.processes["proxy"].events("admin_failed") == []
+
+
+NO_REQUESTS = (
+    b"FOO /api/v1/status HTTP/1.1\r\nHost: localhost\r\n\r\n", b"nonsense\r\n\r\n", b"GET /\x00 HTTP/1.1\r\n\r\n",
+    b"GET / HTTP/1.1\r\n\r\n", b"GET /" + b"a" * 70_000 + b" HTTP/1.1\r\nHost: localhost\r\n\r\n",
+)  # fmt: skip
+HEAD = b"POST /api/v1/rollback HTTP/1.1\r\nHost: localhost\r\nContent-Type: application/json\r\n"
+
+
+async def test_what_is_no_http_is_answered_as_a_problem_and_leaves_no_trace(
+    tmp_path: Path, database_url: str
+) -> None:
+    async with Line(tmp_path, database_url=database_url, data=EMPTY) as line:
+        proxy, port = line.processes["proxy"], line.ports["admin"]
+
+        async def problem(client: RawClient) -> dict:
+            got = await client.response()
+            assert (got.status, got.get("content-type")) == (400, "application/problem+json"), got
+            return json.loads(got.body)
+
+        for data in NO_REQUESTS:
+            async with await RawClient.connect(port) as client:
+                client.send(data)
+                told = await problem(client)
+                assert (told["code"], bool(told["hint"])) == ("bad-request", True), data
+        async with await RawClient.connect(port) as client:
+            client.send(HEAD + b"Content-Encoding: gzip\r\nContent-Length: 3\r\n\r\nabc")
+            assert "no JSON" in (await problem(client))["detail"]
+        async with await RawClient.connect(port) as client:
+            client.send(HEAD + b"Expect: 100-continue\r\nContent-Length: 300\r\n\r\n{")
+            await client.response(interim=True)
+            client.reset()
+        for value in (b"Bearer \xff", b"Bearer \xed\xa0\x80", b"Bearer"):
+            async with await RawClient.connect(port) as client:
+                got = await client.ask(
+                    b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: %b\r\n\r\n" % value
+                )
+                assert got.status == 200, "without a token in force, none is looked at"
+        assert await proxy.stop() == 0
+        assert "Traceback" not in "".join(proxy.text), proxy.output
+
+
+async def test_a_token_of_any_bytes_is_told_from_the_right_one(tmp_path: Path, database_url: str) -> None:
+    async with Line(tmp_path, database_url=database_url, data=EMPTY) as line:
+        await line.processes["proxy"].stop()
+        await line.start("proxy", {"TURNOUT_ADMIN_TOKEN": "s3cr\udcff"})
+        for token, status in ((b"s3cr\xff", 200), (b"s3cr\xfe", 401), (b"\xed\xa0\x80", 401)):
+            async with await RawClient.connect(line.ports["admin"]) as client:
+                got = await client.ask(
+                    b"GET /api/v1/status HTTP/1.1\r\nHost: localhost\r\nAuthorization: Bearer %b\r\n\r\n"
+                    % token
+                )
+                assert got.status == status, token
 
 
 async def test_a_reason_in_any_script_is_kept_as_it_was_said(tmp_path: Path, database_url: str) -> None:

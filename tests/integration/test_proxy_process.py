@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import resource
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from pathlib import Path
@@ -44,6 +45,16 @@ async def turnout(folder: Path, text: str) -> AsyncIterator[tuple[Process, int, 
     listen = ["--listen", "127.0.0.1:0", "--admin", "127.0.0.1:0"]
     async with Process(*args, *listen, cwd=folder) as process:
         yield process, int(process.ready["proxy"].rsplit(":", 1)[1]), config
+
+
+async def test_a_start_takes_the_open_files_that_it_may_have(tmp_path: Path) -> None:
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    resource.setrlimit(resource.RLIMIT_NOFILE, (512, hard))
+    try:
+        async with FakeUpstream() as upstream, turnout(tmp_path, routing([upstream])) as (process, _, _):
+            assert resource.prlimit(process.pid, resource.RLIMIT_NOFILE) == (hard, hard)
+    finally:
+        resource.setrlimit(resource.RLIMIT_NOFILE, (soft, hard))
 
 
 async def test_sigterm_accepts_nobody_lets_end_what_runs_and_exits_0(tmp_path: Path) -> None:

@@ -11,7 +11,7 @@ from pathlib import Path
 import aiohttp
 import pytest
 
-from tests.support.processes import Process, free_port
+from tests.support.processes import ROOT, Process, free_port
 
 pytestmark = pytest.mark.slow
 
@@ -64,6 +64,32 @@ async def test_a_server_has_pages_for_operators_logs_json_lines_and_ends_cleanly
         assert await server.stop() == 0
         assert all(line.startswith("{") for line in server.text), server.output
         assert {"ready", "stopping", "stopped"} <= {json.loads(line)["event"] for line in server.text}
+
+
+async def test_a_clock_set_ahead_by_days_forgets_no_idempotency_key(
+    name: str, tmp_path: Path, database_url: str, session: aiohttp.ClientSession
+) -> None:
+    offset = tmp_path / "offset"
+    offset.write_text("0")
+    env = {
+        "PYTHONPATH": f"{ROOT / 'tests/support/clock'}:{ROOT}",
+        "TURNOUT_TEST_CLOCK": str(offset),
+    }
+
+    async with Process(*command(name, tmp_path, database_url), env=env) as server:
+
+        async def post(key: str) -> dict:
+            headers = {"Idempotency-Key": key}
+            async with session.post(f"{base(server)}/api/parcels", json={}, headers=headers) as reply:
+                assert reply.status == 201
+                return await reply.json()
+
+        first = await post("a")
+        offset.write_text(str(3 * 86400))
+        other = await post("b")
+        assert other["id"] != first["id"]
+        assert other["created_at"][:10] > first["created_at"][:10], "what the server tells is the clock's"
+        assert (await post("a"), await post("b")) == (first, other)
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])

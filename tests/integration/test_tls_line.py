@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import datetime
+import json
 import ssl
 from pathlib import Path
 
@@ -13,6 +14,7 @@ import pytest
 
 from tests.support.certificates import Authority
 from tests.support.line import Line
+from tests.support.processes import Process
 from tests.support.raw_http import RawClient
 from tests.support.relay import tls_relay
 
@@ -36,6 +38,46 @@ tls: {{certificate: {certificate}, key: {key}}}
 async def names_shown(port: int, trusting: ssl.SSLContext) -> set[str]:
     async with await RawClient.connect(port, trusting) as client:
         return {value for _, value in client.writer.get_extra_info("peercert")["subjectAltName"]}
+
+
+async def test_a_backfill_over_tls_trusts_the_given_ca_for_the_given_names(
+    tmp_path: Path, database_url: str
+) -> None:
+    authority = Authority(tmp_path)
+    line = Line(tmp_path, database_url=database_url, data={"orders": [{"id": 1, "customer": "ann"}]})
+    async with line, contextlib.AsyncExitStack() as stack:
+        await line.open_for_writes()
+        await line.secondary_known()
+        source, target = [
+            f"https://127.0.0.1:{await stack.enter_async_context(tls_relay(line.ports[name], authority.serving(host)))}"
+            for name, host in (("json", "127.0.0.1"), ("postgres", "shop.internal"))
+        ]
+
+        async def backfill(*options: str, target: str = target) -> tuple[int, dict]:
+            verb = Process(
+                "backfill", "--from", source, "--to", target, "--json", *options, env=line.env, cwd=tmp_path
+            )
+            await verb.spawn()
+            code = await verb.wait()
+            return code, json.JSONDecoder().raw_decode("".join(verb.text))[
+                0
+            ]  # behind it: the message for people
+
+        code, said = await backfill()
+        assert (code, said["error"]) == (1, "untrusted"), said
+        assert source in said["detail"]
+        assert "--ca" in said["hint"]
+        code, said = await backfill("--ca", authority.ca)
+        assert (code, said["error"]) == (1, "untrusted"), "the name is another one"
+        assert target in said["detail"]
+        plain = line.url("postgres").replace("http", "https")
+        code, said = await backfill("--ca", authority.ca, target=plain)
+        assert (code, said["error"]) == (1, "untrusted"), "what listens there speaks no TLS"
+        assert await line.records("postgres") == {}
+
+        code, said = await backfill("--ca", authority.ca, "--to-server-name", "shop.internal")
+        assert (code, said["clean"], said["records"]) == (0, True, 1), said
+        assert await line.records("postgres") == await line.records("json")
 
 
 async def test_a_write_is_forwarded_mirrored_and_validated_over_tls(

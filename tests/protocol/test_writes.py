@@ -114,10 +114,22 @@ async def test_v1_an_accepted_request_is_done_with_its_key_and_version(
     made = await server.write("POST", f"/api/{collection}", {"id": "a b/ü"}, 1)
     place = made.headers["Location"]
     await server.write("PATCH", place, {"n": 1}, 2)
-    key = f"/api/{collection}/a b/ü"
+    key = f"/api/{collection}/a b%2Fü"
     assert await server.void(1) == {"state": "done", "key": key, "version": version_of(made)[0]}
     gone = await server.write("DELETE", place, None, 3)
     assert await server.void(3) == {"state": "done", "key": key, "version": version_of(gone)[0]}
+
+
+@pytest.mark.parametrize(
+    ("record_id", "written"), [("a/b", "a%2Fb"), ("a%2Fb", "a%252Fb"), ("50%/2", "50%25%2F2"), ("50%", "50%")]
+)
+async def test_v1_a_key_holds_one_segment_for_each_of_the_path(
+    server: Server, collection: str, record_id: str, written: str
+) -> None:
+    await server.become("primary")
+    made = await server.write("POST", f"/api/{collection}", {"id": record_id}, 1)
+    assert made.status == 201
+    assert (await server.void(1))["key"] == f"/api/{collection}/{written}"
 
 
 async def test_v1_a_rejected_request_never_was(server: Server, collection: str) -> None:

@@ -285,7 +285,7 @@ class Checker:
             for path, key in self._keys.items() if left.letters is not None else ():
                 lost = [place for place, of in key.lost.items() if of is left]
                 held = key.states[max(lost)] if lost else None
-                if not lost or held in key.states[max(lost) + 1 :] or left.is_named_by_prefix(path):
+                if not lost or held in key.states[max(lost) + 1 :] or left.is_salvaged_to:
                     continue
                 assert left.letters is not None
                 if path not in left.letters:

@@ -34,14 +34,12 @@ class Left:
     letters: dict[str, bytes | None] | None = None
     """When the old one had returned and before anything was chosen: the dead letters, each with what the old one holds."""
 
+    is_salvaged_to: bool = False
+    """Before anything was chosen an operator tried to leave the other one behind too: the journal's states win then."""
+
     @property
     def names_everything(self) -> bool:
         return any(name == "/" for name, _ in self.names)
-
-    def is_named_by_prefix(self, key: str) -> bool:
-        """Also by what names no single key: what becomes of such a key is told less closely (docs/simulation.md)."""
-        names = {name.partition(" (")[0] for name, _ in self.names}
-        return any(name != key and (key + "/").startswith(name.rstrip("/") + "/") for name in names)
 
     def is_named(self, key: str, *, as_acknowledged: bool = False) -> bool:
         """``as_acknowledged``: by a name that says that an acknowledged write may be gone."""
@@ -86,6 +84,8 @@ class Operator:
                 continue
             planned, began_s = said, world.loop.time()
             world.note(f"the operator reads what would be lost without {old}: {planned}")
+            for left in self.left[-1:]:
+                left.is_salvaged_to |= left.upstream == to and left.letters is None
             done = await self._ask(proxy, lambda proxy=proxy, names=planned: proxy.leave(to, len(names)))
             world.note(f"the operator is told: {done}")
             if isinstance(done, list):

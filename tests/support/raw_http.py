@@ -36,7 +36,7 @@ def parse_lines(raw: bytes) -> list[tuple[str, str]]:
     for line in raw.split(b"\r\n"):
         if line:
             name, _, value = line.decode("latin-1").partition(":")
-            pairs.append((name, value.strip()))
+            pairs.append((name, value.strip(" \t")))
     return pairs
 
 

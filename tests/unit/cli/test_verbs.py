@@ -203,7 +203,7 @@ async def test_rollback_tells_what_it_did(admin, turnout):
 DIFFERENT = {
     "id": 7, "state": "different", "gaps_cleared": 0, "error": None,
     "report": {
-        "equal": False, "compared": 5012,
+        "equal": False, "compared": 5012, "different": 12, "not_looked_at": 0,
         "differences": [
             {"collection": "orders", "id": str(n), "kind": "differs", "fields": [{"pointer": "/total", "kind": "value"}]}
             for n in range(12)
@@ -224,7 +224,7 @@ async def test_validate_waits_for_the_end_and_names_ten_differences(admin, turno
     assert "different: 5,012 records compared, 12 differ" in result.stderr
     assert result.stdout.splitlines() == [
         *(f"orders/{n}: differs" for n in range(10)),
-        "… 2 more: turnout validate --verbose",
+        "… the first 10 of 12: turnout validate --verbose lists 12",
     ]
 
 
@@ -232,6 +232,22 @@ async def test_validate_verbose_names_every_field(admin, turnout):
     admin.on("POST /api/v1/validations", (200, DIFFERENT))
     result = await turnout("validate", "--verbose")
     assert result.stdout.count("  /total value") == 12
+    assert "…" not in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "said"),
+    [
+        ((), "… the first 10 of 4,512: turnout validate --verbose lists 12"),
+        (("--verbose",), "… the first 12 of 4,512"),
+    ],
+)
+async def test_validate_says_how_many_it_does_not_list(admin, turnout, options, said):
+    report = {**DIFFERENT["report"], "different": 112, "not_looked_at": 4400}
+    admin.on("POST /api/v1/validations", (200, {**DIFFERENT, "report": report}))
+    result = await turnout("validate", *options)
+    assert "5,012 records compared, 112 differ, and 4,400 more by their hashes" in result.stderr
+    assert result.stdout.splitlines()[-1] == said
 
 
 async def test_validate_says_equal_and_exits_0(admin, turnout):
@@ -377,3 +393,24 @@ async def test_dead_letters_show_tells_the_requests_the_refusal_and_both_records
         "postgres does not answer", "next     turnout dead-letters retry",
     ):  # fmt: skip
         assert words in result.stdout
+
+
+@pytest.mark.parametrize(
+    ("options", "words"),
+    [
+        (("--ca", "ca.pem"), "--ca is for https"),
+        (("--to-server-name", "shop.internal"), "--to-server-name is for https"),
+        (("--from-server-name", "shop.internal"), "--from-server-name is for https"),
+    ],
+)
+async def test_backfill_refuses_tls_options_that_would_mean_nothing(turnout, options, words):
+    result = await turnout("backfill", "--from", "http://127.0.0.1:1", "--to", "http://127.0.0.1:2", *options)
+    assert (result.exit_code, words in result.stderr) == (2, True), result.output
+
+
+@pytest.mark.parametrize(
+    ("target", "words"), [("https://127.0.0.1:2", "cannot be used"), ("https://", "names no server")]
+)
+async def test_backfill_says_which_ca_or_url_cannot_be_used(turnout, target, words):
+    result = await turnout("backfill", "--from", "http://127.0.0.1:1", "--to", target, "--ca", "no-such.pem")
+    assert (result.exit_code, words in result.stderr) == (2, True), result.output

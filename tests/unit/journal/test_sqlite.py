@@ -152,6 +152,25 @@ async def test_a_process_that_only_read_and_was_killed_leaves_no_log_to_be_misse
     await again.close()
 
 
+async def test_a_process_that_was_killed_right_after_its_log_was_cut_misses_no_log(
+    journals: Journals, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(sqlite, "WAL_BYTES_MAX", 0)  # it is cut after each commit
+    journal = journals.open()
+    for seq in (1, 2):
+        assert await durable(lambda done, seq=seq: journal.intent(entry(seq), done)) is None
+    for _ in range(
+        2
+    ):  # the first moves what is fresh, and writes; its cut comes after its answer, and before the next one's
+        await journal.transact(lambda _: None)
+    assert (journals.folder / "journal.db-wal").stat().st_size == 0
+    killed = shutil.copytree(journals.folder, journals.folder.with_name("killed"))
+    again = Journals(killed)
+    found = again.open()
+    assert [one.seq for one in found.recovered.entries] == [1, 2]
+    await again.close(found)
+
+
 async def test_a_journal_that_is_closed_while_its_log_is_copied_ends(
     journals: Journals, monkeypatch: pytest.MonkeyPatch
 ) -> None:

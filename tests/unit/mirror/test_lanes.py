@@ -1,5 +1,6 @@
 """The lanes' rules one by one, by their names in proxy/mirror/lanes.py."""
 
+import random
 from dataclasses import replace
 
 from proxy.journal.entry import Entry, EntryEvent, EntryState
@@ -76,6 +77,76 @@ def test_dead_waits_and_other_keys_go_on() -> None:
     assert list(lanes.commands(0)) == [Repair(KEY, (1, 2))]
 
 
+def test_dead_waits_from_a_start_on_though_its_entries_were_found_before_its_letter() -> None:
+    lanes = Lanes()
+    lanes.recovered(Entry(1, "PUT", KEY, (), KEY, "/api/orders", 1.0, state=EntryState.ACCEPTED), 0.0)
+    lanes.bury(KEY)
+    assert list(lanes.commands(0.0)) == []
+    lanes.revive(KEY)
+    assert list(lanes.commands(0.0)) == [Repair(KEY, (1,))]
+
+
+def test_what_waits_for_a_person_is_counted_apart_whatever_happens() -> None:
+    """The figures are kept along; here they are counted anew after each step."""
+    for seed in range(200):
+        dice = random.Random(seed)
+        lanes = Lanes()
+        for seq in range(1, 121):
+            key = f"/api/orders/{dice.randrange(3)}"
+            lane = lanes.lanes.get(key)
+            match dice.randrange(8):
+                case 0 | 1:
+                    intent(lanes, seq, key)
+                case 2:
+                    accepted(lanes, seq, key=key, is_replayable=False)
+                case 3 if lane is not None:
+                    for entry in list(lane.entries.values()):
+                        if entry.state is EntryState.INTENT:
+                            accepted(lanes, entry.seq, key=key)
+                case 4:
+                    for command in list(lanes.commands(seq)):
+                        match command:
+                            case Repair(key=at) if dice.random() < 0.5:
+                                lanes.dead(at)
+                            case Repair(key=at, covers=covers):
+                                lanes.repaired(at, covers)
+                            case Replay(seq=at):
+                                lanes.replayed(at, is_equal=dice.random() < 0.5)
+                case 5:
+                    lanes.revive(key)
+                case 6:
+                    lanes.drop(key)
+                case 7:
+                    lanes.collapse(key)
+            living = [
+                entry
+                for entry in lanes.entries.values()
+                if not (entry.state is EntryState.ACCEPTED and lanes.lanes[entry.key or ""].is_dead)
+            ]
+            assert lanes.unsettled_writes() == sum(entry.writes for entry in living), seed
+            assert lanes.is_idle() == (not living)
+            oldest = min(living, key=lambda entry: entry.seq, default=None)
+            assert lanes.oldest_unsettled_s() == (None if oldest is None else oldest.born_wall_s), seed
+
+
+def test_ten_thousand_dead_keys_are_not_looked_at_for_the_figures() -> None:
+    lanes = Lanes(lanes_at_once_max=10_000)
+    for seq in range(1, 10_001):
+        accepted(lanes, seq, key=f"/api/orders/{seq}", is_replayable=False)
+    for command in list(lanes.commands(0)):
+        assert isinstance(command, Repair)
+        lanes.dead(command.key)
+    lanes.entries = lanes.lanes = Unseen()
+    assert (lanes.unsettled_writes(), lanes.is_idle(), lanes.oldest_unsettled_s()) == (0, True, None)
+
+
+class Unseen(dict):
+    def _refuse(self, *_: object) -> object:
+        raise AssertionError("looked at one by one")
+
+    __getitem__ = __iter__ = __len__ = __contains__ = get = items = keys = values = _refuse
+
+
 def test_a_dropped_dead_key_leaves_nothing_behind() -> None:
     lanes = Lanes()
     accepted(lanes, 1, is_replayable=False)
@@ -96,11 +167,25 @@ def test_collapse_makes_the_waiting_entries_one_mark_that_stands_for_all() -> No
     assert collapsed is not None
     mark, gone = collapsed
     assert (mark.seq, [entry.seq for entry in gone], mark.writes) == (3, [2], 2)
+    assert mark.born_wall_s == 2.0, "as old as the oldest"
     assert lanes.unsettled_writes() == 3
     lanes.replayed(1, is_equal=True)
     assert list(lanes.commands(0)) == [Repair(KEY, (3,))]
     lanes.repaired(KEY, (3,))
     assert (lanes.unsettled_writes(), lanes.body_bytes) == (0, 0)
+
+
+def test_collapse_keeps_the_record_as_it_was_last_answered_where_bodies_have_room() -> None:
+    """A move away from a dead primary brings it over (salvage)."""
+    for keeps_newest, kept in ((True, b"{}"), (False, None)):
+        lanes = Lanes()
+        for seq in (1, 2):
+            accepted(lanes, seq)
+        collapsed = lanes.collapse(KEY, keeps_newest=keeps_newest)
+        assert collapsed is not None
+        mark, _ = collapsed
+        assert (mark.request_body, mark.answer_body) == (None, kept)
+        assert lanes.body_bytes == len(kept or b"")
 
 
 def test_a_long_lane_is_repaired_once_instead_of_replayed_one_by_one() -> None:

@@ -5,7 +5,11 @@ import random
 from collections.abc import Sequence
 from dataclasses import replace
 
+import pytest
+
 from proxy.journal.entry import Entry, EntryState
+from proxy.kinds import Kind, Kinds
+from proxy.mirror.listing import Listing, UnlistableError
 from proxy.mirror.replayer import Replayer
 from proxy.mirror.state import MirrorState, Roles
 from proxy.model import MirrorSettings, Reply
@@ -61,3 +65,23 @@ def test_a_secondary_that_refuses_a_listing_for_its_epoch_is_told_the_present_on
         loop.run_until_complete(story())
     finally:
         loop.end([])
+
+
+class Plain:
+    """Two servers that know nothing of Turnout; one has a record with a slash in its id."""
+
+    async def send(
+        self, upstream: str, method: str, target: str, headers: Sequence[tuple[str, str]] = (), body: bytes = b"", *, timeout_s: float
+    ) -> Reply:  # fmt: skip
+        return Reply(200, (), b'[{"id": "a"}, {"id": "b/c"}]' if upstream == "json" else b"[]")
+
+
+async def test_unlistable_gap_where_a_plain_server_lists_an_id_with_a_slash() -> None:
+    """It was left out of the list: what the write had changed there was not repaired, and nobody was told."""
+    journal = SimulatedJournal(Process("proxy"), JournalDisk(), random.Random(1), sync_s=0.001)
+    roles = Roles("json", "postgres", 2, "journal")
+    state = MirrorState(journal.recovered, MirrorSettings(), roles, 0.0, kinds=Kinds())
+    for upstream in ("json", "postgres"):
+        state.kinds.shown(upstream, Kind.PLAIN)
+    with pytest.raises(UnlistableError):
+        await Listing(state, Plain()).keys(("/api/orders",))

@@ -8,7 +8,9 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from proxy.model import KeyTemplate, Place, Route
+from backends.contract.answers import key_of
+from proxy.model import KeyTemplate, Place, Route, key_segment, segment_of_key
+from proxy.protocol import path_of
 from proxy.routing.made import key_of_answer
 from proxy.routing.paths import covers, decoded
 from proxy.routing.place import place_of
@@ -30,6 +32,7 @@ ORDERS = Place(None, "/api/orders", is_collection=True)
         ("/api/orders/\u00c3\u00a9", Place("/api/orders/é", "/api/orders")),
         ("/api/orders/a%2Eb", Place("/api/orders/a.b", "/api/orders")),
         ("/api/orders/50%25", Place("/api/orders/50%", "/api/orders")),
+        ("/api/orders/a%252Fb", Place("/api/orders/a%252Fb", "/api/orders")),
         ("/api/orders", ORDERS),
         ("/api/orders/", ORDERS),
         ("/api/settings", Place("/api/settings", "/api/settings")),
@@ -70,8 +73,24 @@ def test_every_id_finds_its_key_however_it_is_encoded(name: str) -> None:
     everything = "/api/orders/" + "".join(f"%{octet:02x}" for octet in name.encode())
     if name in (".", ".."):
         return
-    assert place_of(API, raw).key == f"/api/orders/{name}"
+    key = place_of(API, raw).key
+    assert key == f"/api/orders/{key_segment(name)}"
+    assert place_of(API, path_of(key)).key == key, "and the key its path"
     assert place_of(API, everything) == place_of(API, raw)
+
+
+@given(st.text(alphabet="/%25Ffa"), st.text(alphabet="/%25Ffa"))
+def test_no_two_segments_are_written_alike_in_a_key_and_none_holds_a_slash(one: str, other: str) -> None:
+    assert (key_segment(one) == key_segment(other)) == (one == other)
+    assert segment_of_key(key_segment(one)) == one
+    assert "/" not in key_segment(one)
+    assert key_of("orders", one) == f"/api/orders/{key_segment(one)}", "as the servers write it (V1)"
+
+
+def test_a_key_whose_id_holds_a_slash_has_the_path_that_names_the_record() -> None:
+    assert path_of("/api/orders/a%2Fb") == "/api/orders/a%2Fb"
+    assert path_of("/api/orders/a%252Fb") == "/api/orders/a%252Fb"
+    assert path_of("/api/orders/50%") == "/api/orders/50%25"
 
 
 @given(st.text(alphabet="/.%2Fe0aé\u00ff", max_size=30))
@@ -133,6 +152,8 @@ def test_a_collection_with_letters_beyond_ascii_still_finds_its_keys() -> None:
     place = Place(None, "/api/größen", is_collection=True)
     assert key_of_answer(place, "/api/gr%C3%B6%C3%9Fen/1", None) == "/api/größen/1"
     assert key_of_answer(place, "größen/1".encode().decode("latin-1"), None) == "/api/größen/1"
+    ends_with_a0 = " /api/größen/voilà\t".encode().decode("latin-1")
+    assert key_of_answer(place, ends_with_a0, None) == "/api/größen/voilà"
 
 
 @pytest.mark.parametrize(

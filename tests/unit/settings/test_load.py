@@ -329,6 +329,18 @@ def test_bytes_that_are_not_utf8_are_a_fault_with_a_place() -> None:
     assert "UTF-8" in message
 
 
+@pytest.mark.parametrize(
+    "more",
+    ['canary: {never: [{header: a, exact: "\\ud800"}]}', '"\\udcff": 1', 'canary: {weight: "${HALF}"}'],
+)
+def test_half_of_a_character_is_a_fault_that_can_be_told(more: str) -> None:
+    """`turnout check` broke off over it, as the message itself could not be written."""
+    with pytest.raises(BadSettingsError) as caught:
+        load(HEAD + more + "\n", {"HALF": "\udcff"}, "routing.yaml")
+    assert "lone surrogate" in str(caught.value)
+    str(caught.value).encode()
+
+
 def test_aliases_of_aliases_do_not_fill_the_memory() -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x]"]
     lines += [f"a{i}: &a{i} [{', '.join([f'*a{i - 1}'] * 8)}]" for i in range(1, 12)]

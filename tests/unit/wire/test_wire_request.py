@@ -93,6 +93,8 @@ def test_a_coding_other_than_chunked_is_refused_with_501(coding: bytes) -> None:
         (b"GET / HTTP/11", 400),
         (b"GET / HTTP/2.0", 505),
         (b"GET / HTTP/0.9", 505),
+        (b"GET / HTTP/1.", 400),
+        (b"GET / HTTP/1.x", 400),
         (b"CONNECT shop:443 HTTP/1.1", 501),
     ],
 )
@@ -198,12 +200,12 @@ def test_x_forwarded_is_said_anew_unless_the_peer_is_trusted() -> None:
     fields = RequestFields(
         HOST + b"X-Forwarded-For: 1.1.1.1\r\nX-Forwarded-For: 2.2.2.2\r\nX-Forwarded-Proto: https\r\n"
     )
-    lines = forwarded(fields, b"9.9.9.9", host=b"shop", is_trusted=False, is_http11=True)
+    lines = forwarded(fields, b"9.9.9.9", host=b"shop", is_trusted=False, minor=b"1")
     assert (
         lines
         == b"X-Forwarded-For: 9.9.9.9\r\nX-Forwarded-Proto: http\r\nX-Forwarded-Host: shop\r\nVia: 1.1 turnout\r\n"
     )
-    lines = forwarded(fields, b"9.9.9.9", host=b"shop", is_trusted=True, is_http11=False)
+    lines = forwarded(fields, b"9.9.9.9", host=b"shop", is_trusted=True, minor=b"0")
     assert lines.startswith(b"X-Forwarded-For: 1.1.1.1, 2.2.2.2, 9.9.9.9\r\nX-Forwarded-Proto: https\r\n")
     assert lines.endswith(b"Via: 1.0 turnout\r\n")
 
