@@ -273,7 +273,10 @@ class Checker:
             if not said.is_write or not 200 <= said.status < 300:
                 continue
             for path, place in self._places(said):
-                left = self._key(path).lost.get(place)
+                lost = self._key(path).lost
+                if any(other not in lost for other in self._deleted_so(path, said)):
+                    continue  # the other one of the same state was somebody's without an answer
+                left = lost.get(place)
                 if left is not None and not left.is_named(path, as_acknowledged=True):
                     self.faults.append(
                         f"{path}: the acknowledged write {said.label} is lost, and named only as in doubt"
@@ -334,7 +337,14 @@ class Checker:
         key = self._key(path)
         if write.method != "DELETE":
             return key.by.get(write.label, 0)
-        return next((n for n in key.deletes if key.states[n - 1] == write.answer), 0)
+        return next(iter(self._deleted_so(path, write)), 0)
+
+    def _deleted_so(self, path: str, write: Said) -> list[int]:
+        """Every deletion that this one may have been: they have no label, only the record that they answered with."""
+        key = self._key(path)
+        if write.method != "DELETE":
+            return []
+        return [n for n in key.deletes if key.states[n - 1] == write.answer]
 
     def _read_of(self, said: Said, path: str, body: bytes | None, due: int) -> None:
         states = self._key(path).states

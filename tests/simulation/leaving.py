@@ -74,34 +74,35 @@ class Operator:
             if proxy is None or proxy.process.is_dead or not proxy.is_open:
                 continue
             if proxy.controller.primary != old:
-                if (
-                    proxy.actual.meta.returning is not None
-                ):  # the last try went through, though its proxy died
-                    self._has_left(old, to, proxy, began_s, planned)
+                returning = proxy.actual.meta.returning
+                if returning is not None:  # the last try went through, though its proxy died
+                    self._has_left(old, to, proxy, began_s, planned, returning.epoch)
                 return
             said = await self._ask(proxy, lambda proxy=proxy: proxy.what_would_be_lost(to))
             if said is None:
                 continue
             planned, began_s = said, world.loop.time()
             world.note(f"the operator reads what would be lost without {old}: {planned}")
+            epoch = proxy.actual.meta.epoch
             for left in self.left[-1:]:
                 left.is_salvaged_to |= left.upstream == to and left.letters is None
             done = await self._ask(proxy, lambda proxy=proxy, names=planned: proxy.leave(to, len(names)))
             world.note(f"the operator is told: {done}")
             if isinstance(done, list):
-                self._has_left(old, to, proxy, began_s, done)
+                self._has_left(old, to, proxy, began_s, done, epoch)
                 return
 
     def _has_left(
-        self, old: str, to: str, proxy: Proxy, began_s: float, names: list[tuple[str, str]]
+        self, old: str, to: str, proxy: Proxy, began_s: float, names: list[tuple[str, str]], epoch: int
     ) -> None:
+        """``epoch``: the last one of the old primary, which may be back and compared before the operator's answer is."""
         returning = proxy.actual.meta.returning
-        assert returning is not None
         world = self.world
         world.marks["left behind"] += 1
         world.marks["named as lost"] += len(names)
-        named = [*names, *((key, "as the journal says") for key in returning.keys)]
-        self.left.append(Left(old, to, returning.epoch, began_s, named))
+        keys = () if returning is None else returning.keys
+        named = [*names, *((key, "as the journal says") for key in keys)]
+        self.left.append(Left(old, to, epoch, began_s, named))
 
     async def choose(self) -> None:
         """Once the old one is back and compared: look at the dead letters, then keep the primary's records."""
