@@ -40,6 +40,7 @@ from proxy.errors import UsageError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.no_mirror import NoMirror
 from proxy.forward.sending import PoolSender
+from proxy.forward.sockets import raise_open_files
 from proxy.journal.sqlite import SqliteJournal
 from proxy.kinds import Kinds
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX, SHUTDOWN_S_MAX, YOUNG_OBJECTS_MAX
@@ -176,6 +177,7 @@ async def _serve(
         dice=EvenDice(),
         clock=clock,
         metrics=metrics,
+        open_files=raise_open_files(),
     )
 
     def give_writes(to_mirror: bool) -> None:
