@@ -7,7 +7,6 @@ import contextlib
 import gc
 import os
 import signal
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,6 +16,7 @@ import structlog
 from aiohttp import web
 
 from proxy import observe
+from proxy.clock import SystemClock
 from proxy.control import startup
 from proxy.control.actual import Actual
 from proxy.control.admin import make_admin
@@ -59,13 +59,6 @@ from proxy.settings.watch import watch
 from proxy.tls import Certificate, Secure, secure_for
 
 log = structlog.get_logger("proxy")
-
-
-class SystemClock:
-    """ports.Clock. Read twice a request, so without a Python call around it."""
-
-    now = staticmethod(time.monotonic)
-    wall = staticmethod(time.time)
 
 
 @dataclass(frozen=True, slots=True)
