@@ -197,9 +197,22 @@ class Switching:
     async def _rest(self, passage: Passage) -> bool:
         timeout_s = self._hold_timeout_s() * FENCE_SHARE
         if await self._mirror.drained(timeout_s):
-            return True
+            passage.why = "" if passage.primary == self._actual.meta.primary else self._came_up()
+            return not passage.why
         passage.why = f"{self._mirror.lag_entries()} entries were not settled within {timeout_s * 1000:.0f} ms of holding writes"
         return False
+
+    def _came_up(self) -> str:
+        """What would have been refused before, and came up since then; behind the fence nothing more does."""
+        for what, where in (
+            ("the mirror did not carry everything under", self._mirror.unproven()),
+            ("there is a dead letter for", self._mirror.dead_keys()),
+        ):
+            if where:
+                return f"meanwhile {what} {where[0] or '/'}" + (
+                    f" and {len(where) - 1} more" if where[1:] else ""
+                )
+        return ""
 
     async def burn(self, passage: Passage) -> bool:
         passage.epoch = self._actual.meta.burned + 1

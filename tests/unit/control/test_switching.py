@@ -77,6 +77,14 @@ class Held:
 
     def __init__(self) -> None:
         self.is_fenced = False
+        self.gaps: tuple[str, ...] = ()
+        self.dead: tuple[str, ...] = ()
+
+    def unproven(self) -> tuple[str, ...]:
+        return self.gaps
+
+    def dead_keys(self) -> tuple[str, ...]:
+        return self.dead
 
     async def calm(self, lag_s: float, timeout_s: float) -> bool:
         return True
@@ -140,5 +148,52 @@ def test_a_passage_whose_primary_dies_under_it_lets_go_of_the_epochs() -> None:
     loop = VirtualLoop()
     try:
         loop.run_until_complete(asyncio.wait_for(story(), 60.0))
+    finally:
+        loop.end([])
+
+
+@pytest.mark.parametrize(
+    ("gaps", "dead", "why"),
+    [
+        (("/legacy",), (), "meanwhile the mirror did not carry everything under /legacy"),
+        (
+            (),
+            ("/api/items/1", "/api/items/2"),
+            "meanwhile there is a dead letter for /api/items/1 and 1 more",
+        ),
+    ],
+)
+def test_p7_what_comes_up_while_the_mirror_is_drained_calls_the_switch_off(
+    gaps: tuple[str, ...], dead: tuple[str, ...], why: str
+) -> None:
+    """The new primary would lack it: a write of a route with `mirror: false` that came behind the preflight, say."""
+
+    class Leaving(Held):
+        async def drained(self, timeout_s: float) -> bool:
+            self.gaps, self.dead = gaps, dead
+            return True
+
+    async def story() -> None:
+        loop = asyncio.get_running_loop()
+        assert isinstance(loop, VirtualLoop)
+        clock = SimulatedClock(loop)
+        journal = SimulatedJournal(Process("proxy"), JournalDisk(), random.Random(1), sync_s=0.001)
+        actual = Actual(journal, clock)
+        await actual.begin("json")
+        mirror, sender = Leaving(), DyingPrimary()
+        sender.is_dead = False
+        switching = Switching(
+            actual=actual, mirror=mirror, sender=sender, clock=clock, hold_timeout_s=lambda: 1.0, publish=lambda: None,
+            secondary=lambda: "postgres", kinds=Kinds(("json", "postgres")),
+        )  # fmt: skip
+        switching.is_open = True
+        with pytest.raises(RefusedError, match=why):
+            await switching.run(Passage("postgres", "json", wait_s=1.0, overrides=list))
+        assert (actual.meta.primary, mirror.is_fenced) == ("json", False)
+        await switching.run(Passage("json", "postgres", wait_s=1.0))  # a new epoch alone, for a validation
+
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(story())
     finally:
         loop.end([])
