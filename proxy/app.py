@@ -32,6 +32,7 @@ from proxy.control.lookout import Lookout
 from proxy.control.mirroring import Mirroring
 from proxy.control.operating import Operating
 from proxy.control.panel import Panel
+from proxy.control.plain_validation import PlainValidation
 from proxy.control.pursuit import pursue
 from proxy.control.renewals import follow_certificate
 from proxy.control.returning import Returns
@@ -44,13 +45,14 @@ from proxy.forward.sockets import raise_open_files
 from proxy.journal.sqlite import SqliteJournal
 from proxy.kinds import Kinds
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX, SHUTDOWN_S_MAX, YOUNG_OBJECTS_MAX
+from proxy.mirror.comparison import PlainComparison
 from proxy.mirror.gate import Gate
 from proxy.mirror.handle import MirrorHandle
 from proxy.mirror.left_behind import LeftBehind
 from proxy.mirror.replayer import Replayer
 from proxy.mirror.state import MirrorState, Roles
 from proxy.model import Snapshot
-from proxy.ports import Differ, Validator
+from proxy.ports import Tools
 from proxy.routing.dice import EvenDice
 from proxy.sender import HttpSender
 from proxy.settings.compile import compile_snapshot
@@ -77,8 +79,7 @@ class Options:
 
 async def run(
     options: Options,
-    validator: Validator | None,
-    differ: Differ | None = None,
+    tools: Tools,
     *,
     on_ready: Callable[[int, int], None] | None = None,
 ) -> None:
@@ -88,14 +89,13 @@ async def run(
     for number in (signal.SIGTERM, signal.SIGINT):
         loop.add_signal_handler(number, stop.set)
     async with contextlib.AsyncExitStack() as stack:
-        await _serve(options, validator, differ, stack, stop, on_ready)
+        await _serve(options, tools, stack, stop, on_ready)
     log.info("stopped")
 
 
 async def _serve(
     options: Options,
-    validator: Validator | None,
-    differ: Differ | None,
+    tools: Tools,
     stack: contextlib.AsyncExitStack,
     stop: asyncio.Event,
     on_ready: Callable[[int, int], None] | None,
@@ -226,7 +226,7 @@ async def _serve(
         mirror=mirror,
         salvager=salvager,
         sender=sender,
-        differ=differ,
+        differ=tools.differ,
         url_of=url_of,
         secure=lambda: _secure(box.current),
         token=token,
@@ -239,11 +239,16 @@ async def _serve(
         return True
 
     replayer.ensure_announced = ensure_announced
+    still, describe = controller.switching.still, tools.describe
+    plain = PlainValidation(
+        PlainComparison(state, sender, clock, still=still, describe=describe) if describe else None,
+        clock=clock, kinds=kinds, snapshot=lambda: box.current, unmirrored_since_before=forwarder.unmirrored_since_before,
+    )  # fmt: skip
     validations = Validations(
         actual=actual,
         switching=controller.switching,
         sender=sender,
-        validator=validator,
+        validator=tools.validator,
         clock=clock,
         url_of=url_of,
         secondary=lambda: box.current.secondary,
@@ -252,7 +257,7 @@ async def _serve(
         clear_gaps=mirror.cleared,
         is_mirror_on=lambda: mirroring.is_on,
         token=token,
-        kinds=kinds,
+        plain=plain,
     )
     stack.push_async_callback(validations.stop)
 

@@ -240,6 +240,8 @@ class MirrorSettings:
     credentials: tuple[tuple[str, str], ...] = ()
     ignore: frozenset[str] = frozenset()
     """Top-level fields that may differ between the two answers."""
+    collections: tuple[str, ...] = ()
+    """Where an upstream is plain: the paths that a validation compares, as the operator says."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
 from typing import Protocol
 
 from proxy.errors import TurnoutError, UpstreamError
@@ -341,6 +342,21 @@ class Differ(Protocol):
         ...
 
 
+Describe = Callable[[bytes, bytes, frozenset[str]], Sequence[Mapping[str, object]]]
+"""How two bodies that are not the same value differ, field by field, but for the ignored ones. Handed in by the CLI."""
+
+
+class Comparer(Protocol):
+    """Compares named collections where an upstream is plain (P9)."""
+
+    async def __call__(self, named: Mapping[str, bool]) -> Mapping[str, object]:
+        """``named``: path → whether it is a single key, no collection. The report's shape is that of ports.Validator.
+
+        UpstreamError where one of the two does not answer; RefusedError where nothing says what to compare.
+        """
+        ...
+
+
 class Validator(Protocol):
     """Compares every record of both upstreams (P9). Handed in by the CLI, which knows the tools of the backends."""
 
@@ -358,3 +374,12 @@ class Validator(Protocol):
         ``secure`` says how an https URL of the two is verified. ``epoch`` is the value of Turnout-Epoch. Differences under writes in flight are looked at again before they count.
         """
         ...
+
+
+@dataclass(frozen=True, slots=True)
+class Tools:
+    """What the CLI hands to a proxy, for it knows the tools of the backends; without one, what needs it is refused."""
+
+    validator: Validator | None = None
+    differ: Differ | None = None
+    describe: Describe | None = None

@@ -23,7 +23,7 @@ from proxy.sender import HttpSender
 PROBE_TIMEOUT_S = 5.0
 PROMISES = {
     Kind.VERSIONED: "P1 to P9 hold in full",
-    Kind.PLAIN: "P4 and P7 by time, not by numbers; P9 (validate) and so a switch: not yet",
+    Kind.PLAIN: "P4 and P7 by time, not by numbers; P9 (validate) reports; a switch: not yet",
     Kind.UNKNOWN: "nothing is mirrored while it does not say what it is",
 }
 

@@ -68,9 +68,10 @@ def proxy(
     import uvloop
 
     from proxy.app import Options, run
-    from proxy.cli.tools import differ, validator
+    from proxy.cli.tools import described, differ, validator
     from proxy.errors import TurnoutError
     from proxy.observe import set_up_logging
+    from proxy.ports import Tools
     from proxy.settings.default import environment
     from proxy.settings.faults import BadSettingsError
 
@@ -89,7 +90,7 @@ def proxy(
             adopt=adopt,
             must_be_validated=ready_when_validated,
         )
-        uvloop.run(run(options, validator, differ))
+        uvloop.run(run(options, Tools(validator, differ, described)))
     except BadSettingsError as error:
         for line in error.lines():
             complain(line)

@@ -53,6 +53,31 @@ async def differ(
         return await differing_keys(primary_url, secondary_url, token=token, epoch=epoch, secure=secure)
 
 
+FIELDS_SEEN_MAX = 10_000
+OF_BYTES_ALONE = frozenset({"number-text", "key-order", "encoding"})
+"""Kinds of difference that are none between two servers which write JSON in their own ways."""
+
+
+def described(primary: bytes, secondary: bytes, ignore: frozenset[str]) -> list[dict[str, object]]:
+    """The proxy's ports.Describe: by value, as the mirror compares where an upstream is plain (equal-value)."""
+    from backends.migrate.diff import FIELDS_MAX, record_differences
+
+    try:
+        found = record_differences(primary, secondary, FIELDS_SEEN_MAX)
+    except ValueError:  # one of the two is no JSON
+        return [{"pointer": "", "kind": "value"}]
+    kept = [
+        one for one in found if one.kind.value not in OF_BYTES_ALONE and _top_field(one.pointer) not in ignore
+    ]
+    return [one.as_json() for one in kept[:FIELDS_MAX]]
+
+
+def _top_field(pointer: str) -> str | None:
+    """The field of the record that a JSON pointer begins with; None for the whole record."""
+    parts = pointer.split("/")
+    return parts[1].replace("~1", "/").replace("~0", "~") if len(parts) > 1 else None
+
+
 def primary_url(admin: AdminClient) -> str:
     """Where the primary of the running proxy listens. UsageError where it does not say."""
     status = admin.get("/api/v1/status")

@@ -39,7 +39,8 @@ def validate(
 ) -> None:
     """Compare every record of both upstreams, under live traffic. Exit 1 where they differ.
 
-    Where they are equal, what was unproven is cleared: canary and switch may be used.
+    Where they are equal, what was unproven is cleared: canary and switch may be used. Where an upstream is plain, it compares what
+    mirror.compare.collections names, and clears nothing yet: canary reads and a switch still wait.
 
     Example: turnout validate --verbose
     """
@@ -80,6 +81,8 @@ def _tell(run: dict[str, object], *, verbose: bool) -> None:
     if state == "equal":
         cleared = fields.number(run, "gaps_cleared")
         say(f"equal: {compared}" + (f"; {cleared:g} gap(s) cleared" if cleared else ""))
+        if note := run.get("note"):
+            say(str(note))
         return
     if state == "failed":
         complain(
@@ -89,7 +92,19 @@ def _tell(run: dict[str, object], *, verbose: bool) -> None:
         return
     differences = fields.mappings(report, "differences")
     different, unseen = fields.number(report, "different"), fields.number(report, "not_looked_at")
-    by_hash = f", and {unseen:,.0f} more by their hashes" if unseen else ""
+    unproved = fields.mappings(report, "not_proved")
+    if state == "unproved":
+        complain(
+            f"not proved: {compared}, none of them differs, and not all could be",
+            "see to what is named here, then `turnout validate` again",
+        )
+        _tell_unproved(unproved)
+        return
+    by_hash = (
+        f", and {unseen:,.0f} more {'were not looked at' if run.get('note') else 'by their hashes'}"
+        if unseen
+        else ""
+    )
     complain(
         f"different: {compared}, {different:,.0f} differ{by_hash}",
         "run `turnout backfill` again, or repair them by hand, then `turnout validate`",
@@ -100,6 +115,12 @@ def _tell(run: dict[str, object], *, verbose: bool) -> None:
     if len(shown) < different + unseen:
         more = "" if verbose else f": turnout validate --verbose lists {len(differences)}"
         say(f"… the first {len(shown)} of {different + unseen:,.0f}{more}")
+    _tell_unproved(unproved)
+
+
+def _tell_unproved(unproved: list[dict[str, object]]) -> None:
+    for one in unproved:
+        say(f"{fields.text(one, 'collection')}: not proved: {fields.text(one, 'why')}")
 
 
 def difference_told(difference: dict[str, object], *, verbose: bool) -> str:

@@ -89,6 +89,8 @@ class Facts:
     is_paused: bool
     validation_age_s: float | None
     """Since the last validation that found equal began; None: never."""
+    is_plain: bool = False
+    """One of the two upstreams is: no validation clears gaps there."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -139,7 +141,12 @@ def preflight(facts: Facts) -> list[Refusal]:
     if facts.gaps:
         listed = ", ".join(prefix or "/" for prefix in facts.gaps[:5])
         found.append(
-            Refusal(f"unproven: the mirror did not carry everything under {listed}", "run `turnout validate`")
+            Refusal(
+                f"unproven: the mirror did not carry everything under {listed}",
+                "where an upstream is plain, gaps stay in this version: a switch is not yet possible"
+                if facts.is_plain
+                else "run `turnout validate`",
+            )
         )
     if facts.validation_age_s is None or facts.validation_age_s > VALIDATION_AGE_S_MAX:
         age = (

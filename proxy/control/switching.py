@@ -133,6 +133,32 @@ class Switching:
             finally:
                 self.is_running = False
 
+    @asynccontextmanager
+    async def still(self, reason: str) -> AsyncGenerator[None]:
+        """Writes are held, and none is under way: for what must be read in one piece. RefusedError where that lasts too long."""
+        timeout_s = self._hold_timeout_s() * FENCE_SHARE
+        too_long = RefusedError(
+            f"{reason}, and that was not done within {timeout_s * 1000:.0f} ms of holding writes",
+            "validate at a quieter time, or raise limits.hold_timeout",
+        )
+        async with self.alone():
+            if not self.is_open:
+                raise RefusedError("writes wait for the primary", "try again when it answers")
+            self._mirror.fence(reason)
+            try:
+                async with asyncio.timeout(timeout_s):
+                    await self._demand_drained(timeout_s, too_long)
+                    yield
+            except TimeoutError:
+                raise too_long from None
+            finally:
+                if self._actual.meta.burned == self._actual.meta.epoch:
+                    self._mirror.release()
+
+    async def _demand_drained(self, timeout_s: float, error: RefusedError) -> None:
+        if not await self._mirror.drained(timeout_s):
+            raise error
+
     async def _walk_alone(self, passage: Passage) -> None:
         async with self.alone():
             self.demand_roles(passage)

@@ -1,4 +1,7 @@
-"""Validations that the proxy runs: a new epoch behind a short fence, every record compared, then the gaps cleared (P9)."""
+"""Validations that the proxy runs: a new epoch behind a short fence, every record compared, then the gaps cleared (P9).
+
+Where an upstream is plain, what the operator names is compared, and nothing but the report comes of it (plain_validation.py).
+"""
 
 from __future__ import annotations
 
@@ -10,9 +13,9 @@ import structlog
 
 from proxy.control.actual import Actual
 from proxy.control.answers import copy_answers
+from proxy.control.plain_validation import NOTE, PlainValidation
 from proxy.control.switching import Passage, Switching
-from proxy.errors import NotYetError, RefusedError, TurnoutError
-from proxy.kinds import Kinds
+from proxy.errors import RefusedError, TurnoutError
 from proxy.ports import Clock, Sender, Validator
 from proxy.tls import Secure
 
@@ -24,7 +27,7 @@ WAIT_S = 10.0
 
 @dataclass(slots=True)
 class Run:
-    """One validation: ``running``, then ``equal``, ``different`` or ``failed``."""
+    """One validation: ``running``, then ``equal``, ``different``, ``unproved`` (nothing differs, not all was seen) or ``failed``."""
 
     id: int
     began_wall_s: float
@@ -33,6 +36,8 @@ class Run:
     error: str = ""
     report: Mapping[str, object] = field(default_factory=dict[str, object])
     gaps_cleared: int = 0
+    note: str = ""
+    """What the result does not do, where somebody might expect it."""
 
     def as_json(self) -> dict[str, object]:
         return {
@@ -42,6 +47,7 @@ class Run:
             "ended": self.ended_wall_s or None,
             "error": self.error or None,
             "gaps_cleared": self.gaps_cleared,
+            "note": self.note or None,
             "report": dict(self.report),
         }
 
@@ -64,9 +70,9 @@ class Validations:
         clear_gaps: Callable[[int], int],
         is_mirror_on: Callable[[], bool],
         token: str,
-        kinds: Kinds,
+        plain: PlainValidation,
     ) -> None:
-        self._kinds = kinds
+        self._plain = plain
         self._actual = actual
         self._switching = switching
         self._validator = validator
@@ -102,14 +108,10 @@ class Validations:
             raise RefusedError(
                 f"validation {self.runs[-1].id} is running", "wait for it: GET /api/v1/validations"
             )
-        plain = [
-            name for name in (self._actual.meta.primary, self._secondary()) if self._kinds.is_plain(name)
-        ]
-        if plain:
-            raise NotYetError(
-                f"a validation of {' and '.join(plain)} is not yet built: a plain upstream cannot say what it holds",
-                "compare the two by hand; docs/guarantees.md says what a plain upstream gets",
-            )
+        if self._plain.is_needed():
+            if not self._switching.is_open:
+                raise RefusedError("writes wait for the primary", "try again when it answers")
+            self._plain.check()
         number = self.runs[-1].id + 1 if self.runs else 1
         run = Run(number, self._clock.wall())
         self.runs = [*self.runs[-KEPT_MAX + 1 :], run]
@@ -143,7 +145,7 @@ class Validations:
 
     def _say(self, run: Run) -> None:
         if run.state == "equal":
-            log.info("validation", id=run.id, state=run.state, gaps_cleared=run.gaps_cleared)
+            log.info("validation", id=run.id, state=run.state, gaps_cleared=run.gaps_cleared, note=run.note)
         elif run.state == "different":
             log.error(
                 "validation_differs",
@@ -153,10 +155,38 @@ class Validations:
                 not_looked_at=run.report.get("not_looked_at"),
                 next="turnout validate --verbose",
             )
+        elif run.state == "unproved":
+            log.warning(
+                "validation_unproved",
+                id=run.id,
+                not_proved=run.report.get("not_proved"),
+                next="turnout validate",
+            )
         else:
             log.warning("validation_ended", id=run.id, error=run.error, next="turnout validate")
 
+    async def _compare_plain(self, run: Run) -> None:
+        """No epoch, no gap and no ``validated`` changes by it."""
+        meta = self._actual.meta
+        began_under = (meta.primary, meta.epoch)
+        run.note = NOTE
+        report = await self._plain.compare(self._clock.now())
+        if began_under != (meta.primary, meta.epoch) or not self._is_mirror_on():
+            # Nothing tells a plain upstream of a change of roles: what was read before it says nothing of after it.
+            raise RefusedError(
+                "a switch, or a change of the mirror, came between: what was compared does not count",
+                "run `turnout validate` again",
+            )
+        run.report = report
+        if report.get("equal") is True:
+            run.state = "equal"
+        else:
+            run.state = "different" if report.get("different") else "unproved"
+
     async def _compare(self, run: Run, validator: Validator) -> None:
+        if self._plain.is_needed():
+            await self._compare_plain(run)
+            return
         meta = self._actual.meta
         last_gap = max((mark.id for mark in await self._actual.gaps()), default=0)
         self._look_begins(last_gap)

@@ -217,6 +217,17 @@ class Forwarder:
             if exchange is not None
         )
 
+    def unmirrored_since_before(self, moment_s: float) -> int:
+        """Writes that no journal knows of, that had begun before then, and whose answer is not there yet."""
+        exchanges = [connection.exchange for connection in self.connections]
+        return sum(
+            exchange.decision.is_write
+            and exchange.started_s < moment_s
+            and not isinstance(exchange, HeldWrite | MirroredWrite)
+            for exchange in (*exchanges, *self.detached)
+            if exchange is not None
+        )
+
     def _is_forbidden(self, path: str) -> bool:
         """/_turnout in any spelling that an upstream could take for it."""
         plain = "/" + decoded(path)[0].lstrip("/")

@@ -39,6 +39,7 @@ from proxy.mirror.lane import (
 from proxy.mirror.living import Living
 from proxy.mirror.overlap import Overlaps
 from proxy.mirror.sweeps import Sweep, Sweeps, index, keys_at_begin, overlapping, unindex
+from proxy.mirror.watch import Watch
 
 __all__ = ["Command", "Gap", "Lane", "Lanes", "List", "Repair", "Replay", "Settled", "Void", "backoff_s"]
 
@@ -56,7 +57,7 @@ class Lanes:
         """Seqs without a durable outcome, in order."""
         self._asked: dict[int, None] = {}
         """Seqs that a start might find without an outcome, in order: the primary must remember what became of them."""
-        self._living = Living()
+        self.living = Living()
         self.is_paused = False
         """An operator's pause: entries are journaled, nothing is sent."""
         self.is_halted = False
@@ -82,16 +83,17 @@ class Lanes:
         self.late_s = 60.0
         """How long a doubtful request may still arrive at a plain upstream (``limits.response_timeout``)."""
         self._overlaps = Overlaps()
+        self.watch = Watch()
 
     # -- events of the hot path ------------------------------------------------------------------
 
     def intent(self, entry: Entry) -> None:
         """A write is about to be sent to the primary."""
         self.entries[entry.seq] = entry
-        self._living.add(entry)
+        self.living.add(entry)
         self._open[entry.seq] = None
         self._asked[entry.seq] = None
-        index(self.by_prefix, entry)
+        index(self.by_prefix, entry, self.watch)
         if entry.marks:
             self.sweeps.marked[entry.seq] = entry
         elif entry.key is not None:
@@ -107,7 +109,7 @@ class Lanes:
         entry = self.entries[seq]
         if prefix not in entry.marks:
             entry.marks = (*entry.marks, prefix)
-            index(self.by_prefix, entry)
+            index(self.by_prefix, entry, self.watch)
         self.sweeps.unnamed.pop(seq, None)
         self.sweeps.marked[seq] = entry
         self.sweeps.marked = dict(sorted(self.sweeps.marked.items()))
@@ -384,11 +386,11 @@ class Lanes:
 
     def unsettled_writes(self) -> int:
         """``lag_entries`` (dead ones apart)."""
-        return self._living.writes
+        return self.living.writes
 
     def oldest_unsettled_s(self) -> float | None:
         """Wall time of the oldest unsettled entry, dead ones apart."""
-        return self._living.oldest_s()
+        return self.living.oldest_s()
 
     def in_flight(self) -> int:
         """Entries whose primary has not answered yet."""
@@ -458,7 +460,7 @@ class Lanes:
         mark.headers = ()
         mark.is_replayable = False
         for entry in gone:
-            self._living.stands_for_more(mark, entry.writes)
+            self.living.stands_for_more(mark, entry.writes)
             mark.born_wall_s = min(mark.born_wall_s, entry.born_wall_s)
             self._settle(entry)
         lane.needs_repair = True
@@ -469,11 +471,11 @@ class Lanes:
     def _lay_down(self, lane: Lane) -> None:
         """It waits for a person now; what the primary has yet to answer still counts."""
         lane.is_dead = True
-        self._living.leave(*lane.accepted())
+        self.living.leave(*lane.accepted())
 
     def _raise_up(self, lane: Lane) -> None:
         lane.is_dead = False
-        self._living.revive(lane.accepted())
+        self.living.revive(lane.accepted())
 
     def _lane(self, key: str) -> Lane:
         if key not in self.lanes:
@@ -496,11 +498,12 @@ class Lanes:
     def _to_lane(self, entry: Entry) -> None:
         assert entry.key is not None
         lane = self._lane(entry.key)
+        self.watch.learned(entry.key)
         if self.is_plain and entry.seq not in lane.entries:
             self._overlaps.learned(entry, lane, self._open)
         lane.entries[entry.seq] = entry
         if lane.is_dead:
-            self._living.leave(entry)
+            self.living.leave(entry)
         self._offer(lane)
 
     # -- marks -----------------------------------------------------------------------------------
@@ -594,7 +597,7 @@ class Lanes:
 
     def _forget(self, entry: Entry) -> None:
         del self.entries[entry.seq]
-        self._living.leave(entry)
+        self.living.leave(entry)
         self._open.pop(entry.seq, None)
         unindex(self.by_prefix, entry)
         if entry.seq in self.sweeps.marked:

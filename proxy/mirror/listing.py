@@ -7,6 +7,7 @@ unsettled entry and is equal needs no repair. Anywhere else every key of both li
 from __future__ import annotations
 
 from collections.abc import Iterator
+from dataclasses import dataclass
 from itertools import islice
 from typing import TypeVar
 from urllib.parse import quote, urljoin, urlsplit
@@ -61,6 +62,20 @@ class Row(msgspec.Struct, frozen=True):
 
 
 _ROWS = msgspec.json.Decoder(list[Row])
+
+
+@dataclass(frozen=True, slots=True)
+class Listed:
+    """What a plain upstream lists under a path."""
+
+    ids: dict[str, None] | None
+    """None: it is no list of objects with ids."""
+    pages: int
+    rows: int = 0
+    """More than there are ids: an id came twice."""
+    total: int | None = None
+    """What `X-Total-Count` says, if it is there."""
+    status: int = 200
 
 
 class SecondaryStaleError(UpstreamError):
@@ -152,26 +167,43 @@ class Listing:
         return keys
 
     async def _rows(self, upstream: str, prefix: str) -> Keys | None:
-        """The keys of a JSON list of objects with ids, page by page where `Link` names the next; None where it is none."""
-        found: Keys = {}
+        """The keys of a JSON list of objects with ids; None where it is none."""
+        listed = await self.listed(upstream, prefix)
+        if listed.ids is None:
+            return None
+        if any("/" in one for one in listed.ids):  # where such a record lies, only the server knows
+            raise UnlistableError(f"GET {prefix or '/'} lists a record whose id holds a slash")
+        return {f"{prefix}/{key_segment(one)}": None for one in listed.ids}
+
+    async def listed(self, upstream: str, prefix: str) -> Listed:
+        """The ids of a JSON list of objects with ids, page by page where `Link` names the next."""
+        ids: dict[str, None] = {}
+        rows_seen, total = 0, None
         target = path_of(prefix) or "/"
-        for _ in range(MIRROR_LISTING_PAGES_MAX):
+        for page in range(1, MIRROR_LISTING_PAGES_MAX + 1):
             reply = await self._get(upstream, target)
             if reply.status in (401, 403, 408, 429) or reply.status >= 500:
                 raise UpstreamError(f"{upstream} answers {reply.status} to GET {target}")
-            if reply.status != 200:
-                return None
-            rows = rows_of(reply.body)
+            rows = rows_of(reply.body) if reply.status == 200 else None
             if rows is None:
-                return None
-            if any("/" in one for one in rows):  # where such a record lies, only the server knows
-                raise UnlistableError(f"GET {prefix or '/'} lists a record whose id holds a slash")
-            found |= {f"{prefix}/{key_segment(one)}": None for one in rows}
+                return Listed(None, page, status=reply.status)
+            ids |= dict.fromkeys(rows)
+            rows_seen += len(rows)
+            total = reply.header("x-total-count")
             following = next_page(target, reply.header("link"))
             if following is None:
-                return found
+                is_told = total is not None and total.isdigit()
+                return Listed(ids, page, rows_seen, int(total or 0) if is_told else None)
             target = following
         raise UnlistableError(f"GET {prefix} at {upstream} has more than {MIRROR_LISTING_PAGES_MAX} pages")
+
+    async def catalog(self, upstream: str) -> Catalog:
+        """What a versioned upstream holds (B4)."""
+        return await self._catalog(upstream)
+
+    async def ids(self, upstream: str, collection: str) -> list[str]:
+        """Every id of a collection of a versioned upstream (B6)."""
+        return list(await self._ids(upstream, collection, []))
 
     async def _get(self, upstream: str, target: str) -> Reply:
         headers = [(name, value) for name, value in self._state.settings.credentials if value]

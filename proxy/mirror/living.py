@@ -19,6 +19,9 @@ class Living:
         """By seq: in order, unless some came back to life."""
         self._has_revived = False
 
+    def __contains__(self, seq: int) -> bool:
+        return seq in self._entries
+
     def add(self, entry: Entry) -> None:
         self._entries[entry.seq] = entry
         self.writes += entry.writes

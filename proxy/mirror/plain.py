@@ -20,31 +20,17 @@ from dataclasses import dataclass
 
 from proxy.errors import UpstreamError
 from proxy.failpoints import hit
-from proxy.limits import EPOCH_SHIFT, MIRROR_REQUEST_TIMEOUT_S, MIRROR_SAME_DIFFERENCE_MAX
+from proxy.limits import EPOCH_SHIFT, MIRROR_SAME_DIFFERENCE_MAX
 from proxy.mirror import settle
+from proxy.mirror.look import GONE, Asking, Look
 from proxy.mirror.settle import Verdict
 from proxy.mirror.state import MirrorState
 from proxy.model import Place, Reply, segment_of_key
 from proxy.ports import Clock, Sender
-from proxy.protocol import MIRROR, VERSION, ReadVersion, path_of, repair_version
+from proxy.protocol import MIRROR, VERSION, ReadVersion, repair_version
 from proxy.routing.made import key_of_answer
 
-GONE = (404, 410)
 CONFLICT = 409
-
-
-@dataclass(frozen=True, slots=True)
-class Look:
-    """One key at both upstreams; None: there is none. It began at ``began_s``."""
-
-    began_s: float
-    primary: Reply | None
-    secondary: Reply | None
-
-    def is_equal(self, ignore: frozenset[str]) -> bool:
-        if self.primary is None or self.secondary is None:
-            return self.primary is self.secondary
-        return settle.is_same_value(self.primary.body, self.secondary.body, ignore)
 
 
 @dataclass(frozen=True, slots=True)
@@ -62,8 +48,9 @@ class PlainRepair:
 
     def __init__(self, state: MirrorState, sender: Sender, clock: Clock) -> None:
         self._state = state
-        self._sender = sender
         self._clock = clock
+        self._asking = Asking(state, sender, clock)
+        self._send = self._asking.send
         self._same: dict[str, int] = {}
 
     async def run(self, key: str) -> Came:
@@ -111,25 +98,14 @@ class PlainRepair:
     # -- looking -------------------------------------------------------------------------------------
 
     async def _look(self, key: str) -> Look | Came:
-        roles = self._state.roles
-        began_s = self._clock.now()
-        try:
-            primary = await self._send(roles.primary, "GET", key)
-        except UpstreamError as error:
-            return Came(Verdict.AGAIN, str(error))
-        if primary.status != 200 and primary.status not in GONE:
-            return Came(Verdict.AGAIN, f"{roles.primary} answers {primary.status} to a look at {key}")
-        try:
-            secondary = await self._send(roles.secondary, "GET", key)
-        except UpstreamError as error:
-            return Came(Verdict.AWAY, str(error))
-        if secondary.status != 200 and secondary.status not in GONE:
-            return self._judged(secondary, "a look")
-        return Look(
-            began_s,
-            primary if primary.status == 200 else None,
-            secondary if secondary.status == 200 else None,
-        )
+        look = await self._asking.look(key)
+        if isinstance(look, Look):
+            return look
+        if look.upstream == self._state.roles.primary:
+            return Came(Verdict.AGAIN, look.detail)
+        if look.reply is None:
+            return Came(Verdict.AWAY, look.detail)
+        return self._judged(look.reply, "a look")
 
     # -- writing -------------------------------------------------------------------------------------
 
@@ -184,24 +160,6 @@ class PlainRepair:
         return Came(
             verdict,
             f"{self._state.roles.secondary} answers {reply.status} {code or ''}".rstrip() + f" to {what}",
-        )
-
-    async def _send(
-        self,
-        upstream: str,
-        method: str,
-        path: str,
-        extra: list[tuple[str, str]] | None = None,
-        body: bytes = b"",
-    ) -> Reply:
-        headers = [
-            *(extra or ()),
-            *((name, value) for name, value in self._state.settings.credentials if value),
-        ]
-        if self._state.kinds.is_versioned(upstream):
-            headers.append(self._state.roles.epoch_header)
-        return await self._sender.send(
-            upstream, method, path_of(path), headers, body, timeout_s=MIRROR_REQUEST_TIMEOUT_S
         )
 
 

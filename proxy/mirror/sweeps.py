@@ -17,6 +17,7 @@ from dataclasses import dataclass, field
 
 from proxy.journal.entry import Entry
 from proxy.limits import MIRROR_SWEEP_KEYS_AT_ONCE_MAX
+from proxy.mirror.watch import Watch
 from proxy.routing.paths import covers
 
 
@@ -67,7 +68,8 @@ ByPrefix = dict[str, dict[int, None]]
 """Seqs of unsettled entries, in order, under the prefix of their place and those that they mark."""
 
 
-def index(by_prefix: ByPrefix, entry: Entry) -> None:
+def index(by_prefix: ByPrefix, entry: Entry, watch: Watch) -> None:
+    watch.begun(entry)
     for prefix in (entry.prefix, *entry.marks):
         by_prefix.setdefault(prefix, {})[entry.seq] = None
 

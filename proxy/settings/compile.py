@@ -179,6 +179,7 @@ def _mirror(shape: MirrorShape) -> MirrorSettings:
         # `${MIRROR_AUTHORIZATION:-}` is empty where there is nothing to say.
         credentials=tuple((name, value) for name, value in shape.credentials.items() if value),
         ignore=frozenset(shape.compare.ignore),
+        collections=tuple(path.rstrip("/") for path in shape.compare.collections),
     )
 
 

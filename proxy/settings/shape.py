@@ -169,9 +169,10 @@ class RouteShape(Shape):
 
 
 class CompareShape(Shape):
-    """How a replay's answer is compared with the primary's."""
+    """How a replay's answer is compared with the primary's, and what a validation compares where an upstream is plain."""
 
     ignore: list[NonEmpty] = []
+    collections: list[PathText] = []
 
 
 class MirrorShape(Shape):

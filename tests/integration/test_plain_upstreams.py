@@ -200,12 +200,3 @@ async def test_never_plain_again_a_versioned_upstream_that_answers_otherwise_is_
             while "kept the protocol before" not in (await line.status())["mirror"]["secondary_trouble"]:
                 await asyncio.sleep(0.05)
         assert await line.records("new") == {}, "nothing was sent to it"
-
-
-async def test_a_validation_of_a_plain_upstream_is_refused_with_not_yet(tmp_path: Path) -> None:
-    async with PlainLine(tmp_path, old="strict", new="strict") as line:
-        await line.open_for_writes()
-        async with line.session.post(
-            line.url("admin") + "/api/v1/validations", json={"wait": True}
-        ) as response:
-            assert (response.status, (await response.json())["code"]) == (501, "not-yet")

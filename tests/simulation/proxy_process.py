@@ -15,6 +15,7 @@ from proxy.control import startup
 from proxy.control.actual import Actual
 from proxy.control.controller import Controller, SnapshotBox
 from proxy.control.mirroring import Mirroring
+from proxy.control.plain_validation import PlainValidation
 from proxy.control.pursuit import pursue
 from proxy.control.returning import Returns
 from proxy.control.validations import Validations
@@ -240,7 +241,13 @@ class Proxy:
             clear_gaps=mirror.cleared,
             is_mirror_on=lambda: mirroring.is_on,
             token="",
-            kinds=kinds,
+            plain=PlainValidation(
+                None,
+                clock=clock,
+                kinds=kinds,
+                snapshot=lambda: box.current,
+                unmirrored_since_before=forwarder.unmirrored_since_before,
+            ),
         )
         gate.fence(f"{primary} has not been told epoch {meta.epoch} yet")
         await forwarder.start("127.0.0.1", PORTS["proxy"])

@@ -14,6 +14,7 @@ from pathlib import Path
 from backends.store import Store
 from proxy.app import Options, run
 from proxy.cli.tools import validator
+from proxy.ports import Tools
 from tests.support.api import Api, Clock, serving
 from tests.support.stores import STORES
 
@@ -123,7 +124,7 @@ async def _proxied(servers: dict[str, Api], primary: str, folder: Path) -> Async
     ready: asyncio.Future[tuple[int, int]] = loop.create_future()
     options = Options(config, folder / "state", ("127.0.0.1", 0), ("127.0.0.1", 0), env={})
     running = asyncio.create_task(
-        run(options, validator, on_ready=lambda proxy, admin: ready.set_result((proxy, admin)))
+        run(options, Tools(validator), on_ready=lambda proxy, admin: ready.set_result((proxy, admin)))
     )
     try:
         await asyncio.wait({running, ready}, timeout=START_S, return_when=asyncio.FIRST_COMPLETED)

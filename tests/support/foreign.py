@@ -1,4 +1,4 @@
-"""Two small servers that know nothing of Turnout: plain upstreams, with ways of their own. Each is one process, one file of records.
+"""Three small servers that know nothing of Turnout: plain upstreams, with ways of their own. Each is one process, one file of records.
 
 ``python -m tests.support.foreign KIND PORT FILE BASE``; it prints a `ready` line, and keeps its records in FILE, so that it may be killed.
 BASE is "" or the folder in which its collections lie.
@@ -6,6 +6,7 @@ BASE is "" or the folder in which its collections lie.
 - ``strict``: no idempotency keys, no PUT on a missing record (404), POST honours a given id. Answers are JSON with spaces, fields
   sorted. `DELETE /items?color=x` deletes many. `POST /ping` changes nothing and names nothing. `POST /upload` takes any body.
 - ``renumbering``: like strict, but every POST gets the server's own next number as its id.
+- ``abbreviating``: like strict, but its list shows only the ids.
 """
 
 from __future__ import annotations
@@ -24,7 +25,8 @@ SLOW = "X-Slow-Seconds"
 
 
 class Foreign:
-    def __init__(self, file: Path, *, renumbers: bool) -> None:
+    def __init__(self, file: Path, *, renumbers: bool, abbreviates: bool) -> None:
+        self.abbreviates = abbreviates
         self.file = file
         self.renumbers = renumbers
         self.collections: dict[str, dict[str, dict[str, Any]]] = (
@@ -69,7 +71,10 @@ class Foreign:
         """Three a page, with Link to the next."""
         rows = list(self.rows(request).values())
         start = int(request.query.get("start", "0"))
-        response = await self.answer(request, rows[start : start + 3])
+        page = rows[start : start + 3]
+        response = await self.answer(
+            request, [{"id": row["id"]} for row in page] if self.abbreviates else page
+        )
         if start + 3 < len(rows):
             response.headers["Link"] = f'<{request.path}?start={start + 3}>; rel="next"'
         return response
@@ -136,7 +141,8 @@ class Foreign:
 
 
 async def main(kind: str, port: int, file: Path, base: str) -> None:
-    runner = web.AppRunner(Foreign(file, renumbers=kind == "renumbering").app(base), access_log=None)
+    foreign = Foreign(file, renumbers=kind == "renumbering", abbreviates=kind == "abbreviating")
+    runner = web.AppRunner(foreign.app(base), access_log=None)
     await runner.setup()
     await web.TCPSite(runner, "127.0.0.1", port).start()
     print(json.dumps({"event": "ready"}), flush=True)

@@ -288,7 +288,9 @@ $("validate").addEventListener("click", (event) => doing(event.currentTarget, as
     run = validations.find((one) => one.id === run.id) || { state: "failed", error: "the proxy was restarted", report: {} };
   }
   const compared = `${number(run.report.compared)} records compared`;
-  if (run.state === "equal") tell(`Equal: ${compared}.`);
+  const unproved = (run.report.not_proved || []).map((one) => `${one.collection}: ${one.why}`).join("; ");
+  if (run.state === "equal") tell(`Equal: ${compared}.${run.note ? ` But ${run.note}.` : ""}`);
+  else if (run.state === "unproved") throw new Problem(`Not proved: ${compared}, none differs. ${unproved}`, "See to what is named, then validate again.");
   else if (run.state === "failed") throw new Problem(`The validation failed: ${run.error}`, "Nothing was changed.");
   else throw new Problem(`Different: ${compared}, ${number((run.report.differences || []).length)} differ.`, "turnout validate --verbose names each down to the field.");
 }));

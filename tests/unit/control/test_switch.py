@@ -64,6 +64,11 @@ def test_each_obstacle_is_named_with_what_to_do(facts: Facts, words: str) -> Non
     assert refusal.hint
 
 
+def test_where_an_upstream_is_plain_no_validation_is_asked_for_against_a_gap() -> None:
+    (refusal,) = preflight(replace(FINE, gaps=("",), is_plain=True))
+    assert ("gaps stay" in refusal.hint, refusal.is_forcible) == (True, False)
+
+
 def test_force_skips_the_age_of_the_validation_and_nothing_else() -> None:
     found = preflight(replace(FINE, validation_age_s=None, gaps=("",), dead=("/a/1",), is_secondary_up=False))
     assert [refusal.is_forcible for refusal in found] == [False, False, False, True]
