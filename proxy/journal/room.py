@@ -10,8 +10,8 @@ of the disk: with the ballast given back the log can be folded, and what it give
 the database grows by is in the log) is room for the ballast again.
 
 A fold leaves an empty log, and settling needs some pages of it (rows are deleted, the database does not grow): these are free, or the
-ballast's again. And the database never takes what it would never give back: it leaves half the reserve, which is enough for new writes once
-what it holds is settled. Holes in the database's file are not counted; a quarter of the ballast is for them, and for the file system itself.
+ballast's again. And the database never takes what it would never give back: it leaves half the reserve, or a quarter where outcomes without
+bodies need the rest, which is enough for new writes once what it holds is settled. Holes in the database's file are not counted; a quarter of the ballast is for them, and for the file system itself.
 """
 
 from __future__ import annotations
@@ -27,6 +27,9 @@ from which few bytes are deleted with few. More than any commit needs beside its
 
 BODIES: Final = 4
 """A body may lie in the log and in the database, in pages that it does not fill."""
+
+LOG_BYTES_MIN: Final = 16 << 10
+"""On a nearly full disk a log is folded that is longer."""
 
 
 def growth_bytes(pages: int, database_bytes: int) -> int:
@@ -63,8 +66,11 @@ class Room:
         wanted = ROOMY * self.reserve_bytes + BODIES * commit_bytes + self.growth_bytes
         return self.free_bytes >= wanted
 
-    def pages_max(self) -> int:
-        """How many pages the database may have after a commit that cannot be sure of its room."""
-        folded_bytes = self.free_bytes + self.log_bytes - self.reserve_bytes // 2
+    def pages_max(self, *, is_lean: bool = False) -> int:
+        """How many pages the database may have after a commit that cannot be sure of its room. ``is_lean``: one without bodies."""
+        kept_bytes = self.reserve_bytes // 2
+        if is_lean:
+            kept_bytes = min(kept_bytes, self.reserve_bytes // 4 + LOG_BYTES_MIN + 2 * PAGE_BYTES)
+        folded_bytes = self.free_bytes + self.log_bytes - kept_bytes
         growth = max(0, min(self.ballast_bytes * 3 // 4, folded_bytes))
         return (self.database_bytes + growth) // PAGE_BYTES

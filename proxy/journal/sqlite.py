@@ -40,7 +40,7 @@ from proxy.journal.opening import (
     recover,
     say_log,
 )
-from proxy.journal.room import PAGE_BYTES, Room, growth_bytes, must_fold
+from proxy.journal.room import LOG_BYTES_MIN, PAGE_BYTES, Room, growth_bytes, must_fold
 from proxy.journal.rows import (
     DELETE_ENTRIES,
     INSERT_INTENTS,
@@ -71,8 +71,6 @@ FREE_IS_FAR = 64
 """With so many times the reserve free, once a second is often enough to look, and any commit has room: twice all bodies that are kept."""
 PAGES_MAX = 1_073_741_823
 """SQLite's own limit."""
-LOG_BYTES_MIN = 16 << 10
-"""On a nearly full disk a log is folded that is longer."""
 FULL_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
 CHECKPOINT_PAUSE_S = 0.2
 """Between two checkpoints: they share the disk with the writer."""
@@ -298,6 +296,8 @@ class SqliteJournal:
         again = self._try(outcomes)
         if again is not None:
             # Without their bodies they take next to nothing; a repair settles them as well.
+            again = self._try(outcomes, is_lean=True)
+        if again is not None:
             again = self._try_in_ballast(outcomes, is_lean=True)
         if again is not None:
             failed = _translate(again, self._folder)
@@ -364,7 +364,7 @@ class SqliteJournal:
     def _try(self, batch: Batch, *, is_lean: bool = False, may_append: bool = False) -> sqlite3.Error | None:
         """Why it could not be written, or None. A failed sync ends the process."""
         try:
-            is_roomy = self._limit_growth(batch)
+            is_roomy = self._limit_growth(batch, is_lean=is_lean)
             if may_append and is_roomy and not batch.works:
                 self._append(batch)
             else:
@@ -511,7 +511,7 @@ class SqliteJournal:
     def _outgrows_ballast(self) -> bool:
         return not self._is_far() and must_fold(self._growth_bytes(), self._reserve_bytes)
 
-    def _limit_growth(self, batch: Batch) -> bool:
+    def _limit_growth(self, batch: Batch, *, is_lean: bool) -> bool:
         """Tells SQLite how far it may grow (room.py); whether it may do so freely."""
         if self._is_far():
             self._set_pages_max(PAGES_MAX)
@@ -525,7 +525,7 @@ class SqliteJournal:
             file_bytes(self._wal),
         )
         is_roomy = room.is_roomy(batch.body_bytes + self._fresh.bytes)
-        self._set_pages_max(PAGES_MAX if is_roomy else room.pages_max())
+        self._set_pages_max(PAGES_MAX if is_roomy else room.pages_max(is_lean=is_lean))
         return is_roomy
 
     def _set_pages_max(self, pages: int) -> None:

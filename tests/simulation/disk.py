@@ -146,7 +146,7 @@ class SimulatedJournal(SqliteJournal):
     def _is_tight(self) -> bool:
         return self._disk.is_full
 
-    def _limit_growth(self, batch: Any) -> bool:
+    def _limit_growth(self, batch: Any, *, is_lean: bool) -> bool:
         return not self._disk.is_full
 
     def _set_pages_max(self, pages: int) -> None:
