@@ -7,7 +7,6 @@ import contextlib
 import gc
 import os
 import signal
-import time
 from collections.abc import Awaitable, Callable, Mapping
 from dataclasses import dataclass
 from importlib import metadata
@@ -17,6 +16,7 @@ import structlog
 from aiohttp import web
 
 from proxy import observe
+from proxy.clock import SystemClock
 from proxy.control import startup
 from proxy.control.actual import Actual
 from proxy.control.admin import make_admin
@@ -40,6 +40,7 @@ from proxy.errors import UsageError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.no_mirror import NoMirror
 from proxy.forward.sending import PoolSender
+from proxy.forward.sockets import raise_open_files
 from proxy.journal.sqlite import SqliteJournal
 from proxy.kinds import Kinds
 from proxy.limits import JOURNAL_BODIES_BYTES_MAX, SHUTDOWN_S_MAX, YOUNG_OBJECTS_MAX
@@ -58,13 +59,6 @@ from proxy.settings.watch import watch
 from proxy.tls import Certificate, Secure, secure_for
 
 log = structlog.get_logger("proxy")
-
-
-class SystemClock:
-    """ports.Clock. Read twice a request, so without a Python call around it."""
-
-    now = staticmethod(time.monotonic)
-    wall = staticmethod(time.time)
 
 
 @dataclass(frozen=True, slots=True)
@@ -176,6 +170,7 @@ async def _serve(
         dice=EvenDice(),
         clock=clock,
         metrics=metrics,
+        open_files=raise_open_files(),
     )
 
     def give_writes(to_mirror: bool) -> None:

@@ -17,7 +17,7 @@ from proxy.forward.mirrored import HeldWrite, MirroredWrite
 from proxy.forward.pipeline import Exchange
 from proxy.forward.pool import Pools
 from proxy.forward.request_ids import RequestIds
-from proxy.forward.sockets import FILES_UNBOUNDED, TICK_S, Tick, clients_for, raise_open_files
+from proxy.forward.sockets import FILES_UNBOUNDED, TICK_S, Tick, clients_for
 from proxy.limits import SHUTDOWN_S_MAX
 from proxy.model import Decision, Kind, Reason, Snapshot
 from proxy.observe import Metrics, make_metrics
@@ -49,7 +49,9 @@ class Forwarder:
         dice: Dice,
         clock: Clock,
         metrics: Metrics | None = None,
+        open_files: int = FILES_UNBOUNDED,
     ) -> None:
+        """``open_files``: how many the process may have (sockets.raise_open_files)."""
         # for the life of the process
         self.snapshots = snapshots
         self.mirror = mirror
@@ -71,8 +73,9 @@ class Forwarder:
         self.in_flight = 0
         """Exchanges under way, tunnels too."""
         self.is_stopping = False
-        self.clients_max = clients_for(FILES_UNBOUNDED)
-        """What open files allow, known from the start on; ``limits.connections`` may allow less."""
+        self._open_files = open_files
+        self.clients_max = clients_for(open_files)
+        """What open files allow; ``limits.connections`` may allow less."""
         self._server: asyncio.Server | None = None
         self._ticker: asyncio.TimerHandle | None = None
         # kept because they are the same for many requests
@@ -86,7 +89,7 @@ class Forwarder:
     async def start(self, host: str, port: int, tls: ssl.SSLContext | None = None) -> int:
         """Listen; returns the real port. OSError where that cannot be."""
         loop = asyncio.get_running_loop()
-        self._bound_clients(raise_open_files())
+        self._tell_bound()
         self._on_tick()
         if tls is None:
             self._server = await loop.create_server(self._accept, host, port, backlog=BACKLOG)
@@ -104,14 +107,14 @@ class Forwarder:
         listening: Any = self._server  # uvloop keeps a list where asyncio's types promise a tuple
         return int(listening.sockets[0].getsockname()[1])
 
-    def _bound_clients(self, open_files: int) -> None:
-        self.clients_max, wanted = clients_for(open_files), self.snapshots.current.limits.connections
+    def _tell_bound(self) -> None:
+        wanted = self.snapshots.current.limits.connections
         if self.clients_max < wanted:
             log.warning(
                 "connections_bounded",
                 connections=self.clients_max,
                 wanted=wanted,
-                open_files=open_files,
+                open_files=self._open_files,
                 next="raise the hard limit of open files (ulimit -Hn, LimitNOFILE), or lower limits.connections",
             )
 

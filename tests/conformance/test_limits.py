@@ -177,8 +177,7 @@ async def test_open_files_bound_the_clients_so_that_each_can_be_given_an_upstrea
     upstream: FakeUpstream, capsys: pytest.CaptureFixture[str]
 ) -> None:
     """With as many idle clients as files, no request had a connection to an upstream: 502 for everybody."""
-    async with proxy(snapshot(upstream.port, upstream.port)) as it:
-        it.forwarder._bound_clients(160)
+    async with proxy(snapshot(upstream.port, upstream.port), open_files=160) as it:
         assert "connections_bounded" in capsys.readouterr().out
         idle = [await RawClient.connect(it.port) for _ in range(CLIENTS_MIN)]
         async with await RawClient.connect(it.port) as one_more:

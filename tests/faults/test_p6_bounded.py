@@ -13,7 +13,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from proxy.app import SystemClock
+from proxy.clock import SystemClock
 from proxy.errors import TurnoutError
 from proxy.journal.sqlite import WAL_BYTES_MAX, SqliteJournal
 from proxy.limits import MIRROR_ENTRIES_IN_MEMORY_MAX, MIRROR_REPLAYS_PER_LANE_MAX

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from proxy.errors import TurnoutError
 from proxy.forward.forwarder import Forwarder
 from proxy.forward.no_mirror import NoMirror
+from proxy.forward.sockets import FILES_UNBOUNDED
 from proxy.model import (
     Canary,
     Endpoint,
@@ -226,13 +227,19 @@ class Proxy:
 
 @asynccontextmanager
 async def proxy(
-    first: Snapshot, *, mirror: MirrorPort | None = None, tls: ssl.SSLContext | None = None
+    first: Snapshot,
+    *,
+    mirror: MirrorPort | None = None,
+    tls: ssl.SSLContext | None = None,
+    open_files: int = FILES_UNBOUNDED,
 ) -> AsyncIterator[Proxy]:
     """A proxy on a free port until the block ends; with ``snapshot(mirror=True)`` on a FakeMirror."""
     fake = FakeMirror()
     holder = Holder(first)
     port_of_mirror = mirror or (fake if first.mirror.enabled else NoMirror())
-    forwarder = Forwarder(snapshots=holder, mirror=port_of_mirror, dice=EvenDice(), clock=SystemClock())
+    forwarder = Forwarder(
+        snapshots=holder, mirror=port_of_mirror, dice=EvenDice(), clock=SystemClock(), open_files=open_files
+    )
     port = await forwarder.start("127.0.0.1", 0, tls)
     try:
         yield Proxy(forwarder, port, holder, fake)
