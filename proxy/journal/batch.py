@@ -96,6 +96,10 @@ class Batch:
         """Writes that go on once it is committed."""
         return len(self.intents) + len(self.outcomes)
 
+    @property
+    def body_bytes(self) -> int:
+        return sum(len(row[-2] or b"") + len(row[-1] or b"") for row in self.outcomes)
+
     def refuse_intents(self, error: TurnoutError) -> None:
         self.callbacks += [(done, error) for done in self.intent_dones]
         self.intents, self.intent_dones = [], []

@@ -20,6 +20,8 @@ MAGICS = (0x377F0682, 0x377F0683)
 _MAX_FRAME = struct.Struct("=I")
 _MAX_FRAME_AT = 16
 """In the shared-memory file: how many frames SQLite believes (walformat.html, WAL-index header)."""
+_PAGES_AT = 20
+"""Behind it: how many pages the database has."""
 
 
 def find_damage(path: Path, *, had_log: bool) -> str:
@@ -55,6 +57,11 @@ def has_frames(log: Path) -> bool:
 def log_frames(index: mmap.mmap) -> int:
     """How many frames the log holds that belong to it, by its shared-memory file (walformat.html, WAL-index header)."""
     return int(_MAX_FRAME.unpack_from(index, _MAX_FRAME_AT)[0])
+
+
+def database_pages(index: mmap.mmap) -> int:
+    """How many pages the database has as of the last commit in the log; 0 where the log has held nothing yet."""
+    return int(_MAX_FRAME.unpack_from(index, _PAGES_AT)[0])
 
 
 def _header_fault(log: Path) -> str:

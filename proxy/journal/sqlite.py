@@ -27,8 +27,9 @@ import structlog
 
 from proxy.errors import JournalError, JournalFullError
 from proxy.journal import fresh
+from proxy.journal.ballast import Ballast
 from proxy.journal.batch import Batch, Lazy, Told, call_all
-from proxy.journal.damage import FRAME_HEADER_BYTES, has_frames, log_frames
+from proxy.journal.damage import FRAME_HEADER_BYTES, database_pages, has_frames, log_frames
 from proxy.journal.entry import Entry
 from proxy.journal.gathering import Gathering, Item
 from proxy.journal.opening import (
@@ -39,6 +40,7 @@ from proxy.journal.opening import (
     recover,
     say_log,
 )
+from proxy.journal.room import LOG_BYTES_MIN, PAGE_BYTES, Room, growth_bytes, must_fold
 from proxy.journal.rows import (
     DELETE_ENTRIES,
     INSERT_INTENTS,
@@ -66,9 +68,9 @@ LAZY_AGAIN_S = 1.0
 WAL_BYTES_BESIDE = 16 << 20
 WAL_BYTES_MAX = 64 << 20
 FREE_IS_FAR = 64
-"""With so many times the reserve free, once a second is often enough to look."""
-FREE_IS_ROOMY = 8
-"""With less than so many times the reserve free, every commit goes straight into ``entries``, from which few bytes are deleted with few."""
+"""With so many times the reserve free, once a second is often enough to look, and any commit has room: twice all bodies that are kept."""
+PAGES_MAX = 1_073_741_823
+"""SQLite's own limit."""
 FULL_ERRORS = (sqlite3.SQLITE_FULL, sqlite3.SQLITE_IOERR_WRITE)
 CHECKPOINT_PAUSE_S = 0.2
 """Between two checkpoints: they share the disk with the writer."""
@@ -78,8 +80,6 @@ EXIT_FSYNC = 74
 
 STEP_ENTRIES = 8
 """Settled entries that go in one transaction while the disk is nearly full."""
-
-PAGE_BYTES = 4096
 
 FRESH_BYTES_MAX = 16 << 20
 FRESH_ENTRIES_MAX = 20_000
@@ -121,8 +121,12 @@ class SqliteJournal:
         self._reserve_bytes = min(JOURNAL_RESERVE_BYTES, whole_bytes // 10)
         self._wal_bytes_beside = min(WAL_BYTES_BESIDE, whole_bytes // 16)
         self._fresh_bytes_max = min(FRESH_BYTES_MAX, whole_bytes // 64)
+        self._ballast = Ballast(folder / "journal.ballast", self._reserve_bytes)
         self._free_checked_s = 0.0
         self._free_bytes = 0
+        self._database_bytes = file_bytes(self._path)
+        """As of the last fold. It never gets smaller."""
+        self._pages_max = PAGES_MAX
         # Open until the database is closed: closing any descriptor of that file would release SQLite's locks on it. Mapped, for a read
         # of the file would give the interpreter's lock away after each commit.
         self._index_fd = os.open(self._path.with_name(self._path.name + "-shm"), os.O_RDONLY | os.O_CLOEXEC)
@@ -210,7 +214,8 @@ class SqliteJournal:
 
     def room(self) -> tuple[int, int, int]:
         """Bytes free on its disk, those below which no new intent is taken, and all that the disk has."""
-        return free_bytes(self._folder), self._reserve_bytes, disk_bytes(self._folder)
+        reserve = self._reserve_bytes + self._ballast.missing_bytes
+        return free_bytes(self._folder), reserve, disk_bytes(self._folder)
 
     async def close(self) -> None:
         self._hand_over()
@@ -221,6 +226,8 @@ class SqliteJournal:
         await asyncio.to_thread(self._checkpointer.join)
         self._say_log(is_there=False)
         self._db.close()
+        if self._is_far():
+            self._ballast.throw()  # only a disk that is filling up must keep it for the next start
         self._index.close()
         os.close(self._index_fd)
         os.close(self._lock_fd)
@@ -232,6 +239,7 @@ class SqliteJournal:
     # -- the writer thread -------------------------------------------------------------------------
 
     def _run(self) -> None:
+        self._is_tight()  # which lays in the ballast
         is_open = True
         while is_open:
             batch = Batch()
@@ -259,17 +267,20 @@ class SqliteJournal:
             left, self._left = self._left, None
             batch.add(left)
         is_tight = self._is_tight()
-        if is_tight:
+        if is_tight or self._outgrows_ballast():
             self._make_room()
+        if is_tight:
             if not self._fresh.is_empty and self._try(Batch()) is not None:
-                self._try(Batch(), is_lean=True)
+                self._try_in_ballast(Batch(), is_lean=True)
             if batch.intents and self._is_low():
                 full = JournalFullError(
                     "the journal's disk is nearly full: no new writes", f"free space below {self._folder}"
                 )
                 batch.refuse_intents(full)
             self._settle_in_steps(batch)
-        error = self._try(batch, may_append=self._is_roomy())
+        error = self._try(batch, may_append=True)
+        if error is not None and self._make_room():
+            error = self._try(batch)
         if error is not None:
             log.error("journal_write_failed", error=str(error), path=str(self._path))
             self._commit_apart(batch, error)
@@ -287,6 +298,8 @@ class SqliteJournal:
             # Without their bodies they take next to nothing; a repair settles them as well.
             again = self._try(outcomes, is_lean=True)
         if again is not None:
+            again = self._try_in_ballast(outcomes, is_lean=True)
+        if again is not None:
             failed = _translate(again, self._folder)
             outcomes.refuse_outcomes(failed)
         batch.callbacks += outcomes.callbacks
@@ -302,6 +315,7 @@ class SqliteJournal:
         """Whether its work only reads: that needs no room. It sees what is fresh as if it had moved, and that is taken back."""
         (work, finish), db = one.works[0], self._db
         try:
+            self._set_pages_max(PAGES_MAX)  # none of it stays
             db.execute("begin immediate")
             self._fresh.move(db)
             before = db.total_changes
@@ -321,12 +335,16 @@ class SqliteJournal:
         lazy.seqs, lazy.totals, lazy.dones = batch.seqs, batch.totals, batch.dones
         batch.seqs, batch.totals, batch.dones = [], {}, []
         step.totals, lazy.totals = lazy.totals, {}
+        entries = STEP_ENTRIES
         while True:
-            step.seqs, lazy.seqs = lazy.seqs[:STEP_ENTRIES], lazy.seqs[STEP_ENTRIES:]
+            step.seqs, lazy.seqs = lazy.seqs[:entries], lazy.seqs[entries:]
             if self._try(step) is not None:
-                lazy.seqs[:0], lazy.totals = step.seqs, step.totals
-                self._put_back(lazy)
-                return
+                lazy.seqs[:0] = step.seqs[1:]
+                step.seqs, entries = step.seqs[:1], 1
+                if self._try_in_ballast(step) is not None:
+                    lazy.seqs[:0], lazy.totals = step.seqs, step.totals
+                    self._put_back(lazy)
+                    return
             if not lazy.seqs:
                 batch.callbacks.extend((done, None) for done in lazy.dones)
                 return
@@ -346,7 +364,8 @@ class SqliteJournal:
     def _try(self, batch: Batch, *, is_lean: bool = False, may_append: bool = False) -> sqlite3.Error | None:
         """Why it could not be written, or None. A failed sync ends the process."""
         try:
-            if may_append and not batch.works:
+            is_roomy = self._limit_growth(batch, is_lean=is_lean)
+            if may_append and is_roomy and not batch.works:
                 self._append(batch)
             else:
                 self._write(batch, is_lean=is_lean)
@@ -355,6 +374,15 @@ class SqliteJournal:
             self._demand_sync(error)
             return error
         return None
+
+    def _try_in_ballast(self, batch: Batch, *, is_lean: bool = False) -> sqlite3.Error | None:
+        """The last resort, for what makes room: with the ballast given back. The database does not grow meanwhile."""
+        self._fold()
+        self._ballast.throw()
+        try:
+            return self._try(batch, is_lean=is_lean)
+        finally:
+            self._fold()
 
     def _demand_sync(self, error: sqlite3.Error) -> None:
         """A failed sync ends the process."""
@@ -457,37 +485,76 @@ class SqliteJournal:
     def _is_tight(self) -> bool:
         """Whether free space is below the reserve that outcomes and settling may still use. Near it, looked at each time."""
         now = time.monotonic()
-        if now - self._free_checked_s > 1.0 or self._free_bytes < FREE_IS_FAR * self._reserve_bytes:
+        if now - self._free_checked_s > 1.0 or not self._is_far():
             self._free_checked_s = now
             self._free_bytes = free_bytes(self._folder)
-        return self._free_bytes < self._reserve_bytes
+            missing = self._ballast.missing_bytes
+            if missing and self._free_bytes >= self._reserve_bytes + missing:
+                self._ballast.lay_in()
+                self._free_bytes = free_bytes(self._folder)
+        return self._free_bytes < self._reserve_bytes + self._ballast.missing_bytes
 
-    def _is_roomy(self) -> bool:
-        """Whether what is fresh may lie until it moves: on a disk that fills up it moves long before there is no room for that."""
-        return self._free_bytes >= FREE_IS_ROOMY * self._reserve_bytes
+    def _is_far(self) -> bool:
+        return self._free_bytes >= FREE_IS_FAR * self._reserve_bytes
 
     def _is_low(self) -> bool:
         """Whether a new intent is refused: it may use pages that are free inside the database, if the log has room."""
         if not self._is_tight():
             return False
-        if self._free_bytes < self._reserve_bytes // 2 and file_bytes(self._wal):
-            self._cut_log()  # the last that can be given back: the database itself never gets smaller
-            if not self._is_tight():
-                return False
         inside = self._db.execute("pragma freelist_count").fetchone()[0] * PAGE_BYTES
-        return self._free_bytes < self._reserve_bytes // 4 or self._free_bytes + inside < self._reserve_bytes
+        wanted = self._reserve_bytes + self._ballast.missing_bytes
+        return self._free_bytes < self._reserve_bytes // 4 or self._free_bytes + inside < wanted
 
-    def _make_room(self) -> None:
-        """Give back what the log holds twice; soon, for the database may have to grow by it, and needs the room for that."""
-        if file_bytes(self._wal) > 4 * PAGE_BYTES:
-            self._cut_log()
+    def _growth_bytes(self) -> int:
+        return growth_bytes(database_pages(self._index), self._database_bytes)
 
-    def _cut_log(self) -> None:
+    def _outgrows_ballast(self) -> bool:
+        return not self._is_far() and must_fold(self._growth_bytes(), self._reserve_bytes)
+
+    def _limit_growth(self, batch: Batch, *, is_lean: bool) -> bool:
+        """Tells SQLite how far it may grow (room.py); whether it may do so freely."""
+        if self._is_far():
+            self._set_pages_max(PAGES_MAX)
+            return True
+        room = Room(
+            free_bytes(self._folder),
+            self._reserve_bytes,
+            self._ballast.bytes,
+            self._database_bytes,
+            database_pages(self._index),
+            file_bytes(self._wal),
+        )
+        is_roomy = room.is_roomy(batch.body_bytes + self._fresh.bytes)
+        self._set_pages_max(PAGES_MAX if is_roomy else room.pages_max(is_lean=is_lean))
+        return is_roomy
+
+    def _set_pages_max(self, pages: int) -> None:
+        """Where the database has more already, SQLite takes that."""
+        if pages != self._pages_max:
+            self._db.execute(f"pragma max_page_count={pages}").fetchall()
+            self._pages_max = pages
+
+    def _make_room(self) -> bool:
+        """Give back what the log holds twice; whether it held much, and all of it is in the database now."""
+        return file_bytes(self._wal) > LOG_BYTES_MIN and self._fold()
+
+    def _fold(self) -> bool:
+        """Fold the log into the database, with the ballast given back if it must be (room.py); whether all of it is there now."""
+        is_cut = self._cut_log() or (self._ballast.throw() and self._cut_log())
+        self._ballast.lay_in()
+        return is_cut
+
+    def _cut_log(self) -> bool:
+        """Whether all of it is in the database now."""
         self._say_log(is_there=False)
         try:
-            self._db.execute("pragma wal_checkpoint(truncate)").fetchall()
+            is_busy = self._db.execute("pragma wal_checkpoint(truncate)").fetchone()[0]
         except sqlite3.Error as error:
             self._demand_sync(error)  # a full disk: the log stays, and the next try may work
+            return False
+        finally:
+            self._database_bytes = file_bytes(self._path)
+        return not is_busy
 
     def _maybe_checkpoint(self) -> None:
         if self._is_copied:
@@ -499,7 +566,9 @@ class SqliteJournal:
         used = log_frames(self._index) * (FRAME_HEADER_BYTES + PAGE_BYTES)
         if used > WAL_BYTES_MAX:
             self._cut_log()
-        elif used > self._wal_bytes_beside and not self._checkpoint_due.is_set():
+        elif (
+            used > self._wal_bytes_beside or must_fold(self._growth_bytes(), self._reserve_bytes)
+        ) and not self._checkpoint_due.is_set():
             self._checkpoint_due.set()
 
     def _checkpoint(self) -> None:
@@ -507,6 +576,7 @@ class SqliteJournal:
             self._db.execute("pragma wal_checkpoint(passive)").fetchall()
         except sqlite3.Error as error:
             self._demand_sync(error)
+        self._database_bytes = file_bytes(self._path)
 
     def _say_log(self, *, is_there: bool) -> None:
         self._has_said_log = is_there

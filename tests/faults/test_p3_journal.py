@@ -9,11 +9,15 @@ import shutil
 import signal
 import sqlite3
 import subprocess
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
 
+from proxy.errors import TurnoutError
+from proxy.journal import sqlite
+from proxy.journal.entry import Entry
+from proxy.journal.sqlite import SqliteJournal
 from tests.faults.conftest import Tally, verdict_on
 from tests.support.line import Line
 from tests.support.load import Load
@@ -353,3 +357,57 @@ async def test_p3_a_clock_that_jumps_hours_back_and_ahead_changes_nothing(
             log = await load.stop()
         verdict = await verdict_on(line, log, tally)
     assert verdict.is_clean, str(verdict)
+
+
+async def test_p3_a_journal_that_fills_its_own_disk_goes_on_once_what_it_holds_is_settled(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Its log was larger than what was left for the database to grow by it: neither could be made smaller any more."""
+    folder = tmp_path / "disk"
+    folder.mkdir()
+    done = mount("-t", "tmpfs", "-o", f"size={16 << 20}", "tmpfs", str(folder))
+    if done.returncode != 0:
+        pytest.skip(f"a tmpfs may not be mounted here: {done.stderr.strip()}")
+    monkeypatch.setattr(sqlite, "JOURNAL_RESERVE_BYTES", 128 << 10)  # beside a log of 1 MiB
+    monkeypatch.setattr(
+        sqlite, "FREE_IS_FAR", 1000
+    )  # looked at with each commit: this disk fills in a second
+    try:
+        journal = SqliteJournal(folder / "state")
+        kept: list[int] = []
+        seq = 0
+        while True:  # sixteen clients at once, each with a body of 1 KiB
+            some = [
+                Entry(seq + n, "PUT", f"/api/x/{seq + n}", (), f"/api/x/{seq + n}", "/api/x", 1.0)
+                for n in range(1, 17)
+            ]
+            seq += len(some)
+            if set(await all_of(journal.intent, some)) != {None}:
+                break
+            for entry in some:
+                entry.request_body, entry.answer_body = b"q" * 1024, b"a" * 1024
+            assert set(await all_of(journal.outcome, some)) == {None}, "what the primary has taken finds room"
+            kept += [entry.seq for entry in some]
+        assert len(kept) > 1000
+        for at in range(0, len(kept), 64):
+            over: asyncio.Future[object] = asyncio.get_running_loop().create_future()
+            journal.ended(kept[at : at + 64], None, over.set_result)
+            async with asyncio.timeout(10):
+                await over
+        last = [Entry(seq + 1, "PUT", "/api/x/1", (), "/api/x/1", "/api/x", 1.0)]
+        assert await all_of(journal.intent, last) == [None]
+        await journal.close()
+    finally:
+        subprocess.run(["umount", "-l", str(folder)], check=True)
+
+
+async def all_of(
+    submit: Callable[[Entry, Callable[[TurnoutError | None], None]], None], entries: list[Entry]
+) -> list[TurnoutError | None]:
+    """What became of each."""
+    loop = asyncio.get_running_loop()
+    futures: list[asyncio.Future[TurnoutError | None]] = [loop.create_future() for _ in entries]
+    for entry, future in zip(entries, futures, strict=True):
+        submit(entry, future.set_result)
+    async with asyncio.timeout(10):
+        return await asyncio.gather(*futures)

@@ -146,14 +146,24 @@ class SimulatedJournal(SqliteJournal):
     def _is_tight(self) -> bool:
         return self._disk.is_full
 
-    def _is_roomy(self) -> bool:
+    def _limit_growth(self, batch: Any, *, is_lean: bool) -> bool:
         return not self._disk.is_full
+
+    def _set_pages_max(self, pages: int) -> None:
+        """This disk's database may have any."""
+
+    def _outgrows_ballast(self) -> bool:
+        return False
 
     def _is_low(self) -> bool:
         return self._disk.is_full
 
-    def _make_room(self) -> None:
-        """There is no log of the database to cut."""
+    def _make_room(self) -> bool:
+        """There is no log of the database to fold."""
+        return False
+
+    def _try_in_ballast(self, batch: Any, *, is_lean: bool = False) -> sqlite3.Error | None:
+        return self._try(batch, is_lean=is_lean)
 
     def size_bytes(self) -> int:
         return 0
