@@ -7,7 +7,8 @@ is journaled could not be settled, and the mirror would stand still until somebo
 So room is kept for it, the *ballast*: a file that is given back when there is nothing else. No commit makes the growth larger than
 the ballast (SQLite keeps to ``pages_max``: such a commit fails whole). Whatever the log, a commit that failed, or somebody else takes
 of the disk: with the ballast given back the log can be folded, and what it gives back then (no less than the growth: each page that
-the database grows by is in the log) is room for the ballast again.
+the database grows by is in the log) is room for the ballast again. (Only a commit for which ``ROOMY`` reserves are free has no such bound:
+somebody else would have to take all of them before the next one, which folds first.)
 
 A fold leaves an empty log, and settling needs some pages of it (rows are deleted, the database does not grow): these are free, or the
 ballast's again. And the database never takes what it would never give back: it leaves half the reserve, or a quarter where outcomes without
