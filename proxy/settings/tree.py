@@ -152,6 +152,10 @@ def nested(names: tuple[str, ...], inline: str) -> str:
     return inline
 
 
+_NO_VALUES = ("tag:yaml.org,2002:value", "tag:yaml.org,2002:merge")
+"""What YAML 1.1 takes a plain ``=`` and ``<<`` for: such a value is refused by every reader."""
+
+
 def word(value: str, *, is_in_flow: bool = False) -> str:
     """A value as a plain scalar where YAML reads it so, in quotes where it would read something else."""
     probe = f"[{value}]" if is_in_flow else f"- {value}"
@@ -162,7 +166,9 @@ def word(value: str, *, is_in_flow: bool = False) -> str:
     if not isinstance(node, SequenceNode) or len(node.value) != 1:
         return quoted(value)
     item = cast("Node", node.value[0])
-    is_plain = isinstance(item, ScalarNode) and not item.style and item.value == value
+    is_plain = (
+        isinstance(item, ScalarNode) and not item.style and item.value == value and item.tag not in _NO_VALUES
+    )
     return value if is_plain and value and "${" not in value and "\n" not in value else quoted(value)
 
 

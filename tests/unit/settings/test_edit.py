@@ -250,6 +250,12 @@ def test_an_edit_of_any_text_says_what_was_asked_and_keeps_the_rest(
     assert gone == "" or there is not None
 
 
+@pytest.mark.parametrize("sign", ["=", "<<"])
+def test_a_sign_that_yaml_takes_for_no_value_is_put_in_quotes(sign: str) -> None:
+    assert yaml.safe_load(set_scalar("canary: 1\n", ("canary",), sign)) == {"canary": sign}
+    assert yaml.safe_load(set_scalar("", ("canary", "sticky"), sign)) == {"canary": {"sticky": sign}}
+
+
 @settings(max_examples=60, deadline=None)
 @given(texts(), WORDS.filter(bool), WORDS)
 def test_a_match_put_into_any_text_is_first_and_read_as_it_was_typed(
