@@ -253,7 +253,10 @@ def test_an_edit_of_any_text_says_what_was_asked_and_keeps_the_rest(
 @pytest.mark.parametrize("sign", ["=", "<<"])
 def test_a_sign_that_yaml_takes_for_no_value_is_put_in_quotes(sign: str) -> None:
     assert yaml.safe_load(set_scalar("canary: 1\n", ("canary",), sign)) == {"canary": sign}
-    assert yaml.safe_load(set_scalar("", ("canary", "sticky"), sign)) == {"canary": {"sticky": sign}}
+    assert yaml.safe_load(set_scalar("a: 1\n", ("canary", "sticky"), sign)) == {
+        "a": 1,
+        "canary": {"sticky": sign},
+    }
 
 
 @settings(max_examples=60, deadline=None)
