@@ -2,7 +2,8 @@
 
 import asyncio
 import random
-from collections.abc import Sequence
+from collections.abc import Coroutine, Sequence
+from typing import Any
 
 import pytest
 
@@ -16,45 +17,46 @@ from tests.simulation.loop import Process, VirtualLoop
 from tests.simulation.proxy_process import SimulatedClock
 
 
+async def begun(primary: str, mirror: Any, sender: Any) -> tuple[Actual, Switching]:
+    """The switching of a proxy that has just started."""
+    loop = asyncio.get_running_loop()
+    assert isinstance(loop, VirtualLoop)
+    clock = SimulatedClock(loop)
+    journal = SimulatedJournal(Process("proxy"), JournalDisk(), random.Random(1), sync_s=0.001)
+    actual = Actual(journal, clock)
+    await actual.begin(primary)
+    secondary = {"json": "postgres", "postgres": "json"}[primary]
+    switching = Switching(
+        actual=actual, mirror=mirror, sender=sender, clock=clock, hold_timeout_s=lambda: 1.0, publish=lambda: None,
+        secondary=lambda: secondary, kinds=Kinds(("json", "postgres")),
+    )  # fmt: skip
+    return actual, switching
+
+
+def told(story: Coroutine[Any, Any, None]) -> None:
+    """Run in virtual time."""
+    loop = VirtualLoop()
+    try:
+        loop.run_until_complete(story)
+    finally:
+        loop.end([])
+
+
 def test_no_passage_begins_before_the_start_has_made_its_epoch_known() -> None:
     async def story() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        clock = SimulatedClock(loop)
-        actual = Actual(
-            SimulatedJournal(Process("proxy"), JournalDisk(), random.Random(1), sync_s=0.001), clock
-        )
-        await actual.begin("json")
-        switching = Switching(
-            actual=actual, mirror=None, sender=None, clock=clock, hold_timeout_s=lambda: 1.0, publish=lambda: None,
-            secondary=lambda: "postgres", kinds=Kinds(("json", "postgres")),
-        )  # fmt: skip
+        actual, switching = await begun("json", None, None)
         with pytest.raises(RefusedError, match="json has not taken this start's epoch yet"):
             await switching.run(Passage("postgres", "json", wait_s=1.0))
         assert actual.meta.burned == actual.meta.epoch == 1
 
-    loop = VirtualLoop()
-    try:
-        loop.run_until_complete(story())
-    finally:
-        loop.end([])
+    told(story())
 
 
 def test_a_passage_that_was_decided_under_another_primary_is_refused() -> None:
     """Of two switches to the same upstream the second one once announced it as primary and as secondary of one epoch."""
 
     async def story() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        clock = SimulatedClock(loop)
-        actual = Actual(
-            SimulatedJournal(Process("proxy"), JournalDisk(), random.Random(1), sync_s=0.001), clock
-        )
-        await actual.begin("postgres")
-        switching = Switching(
-            actual=actual, mirror=None, sender=None, clock=clock, hold_timeout_s=lambda: 1.0, publish=lambda: None,
-            secondary=lambda: "json", kinds=Kinds(("json", "postgres")),
-        )  # fmt: skip
+        actual, switching = await begun("postgres", None, None)
         switching.is_open = True
         for late in (
             Passage("postgres", "json", wait_s=1.0, overrides=list),
@@ -65,11 +67,7 @@ def test_a_passage_that_was_decided_under_another_primary_is_refused() -> None:
                 await switching.run(late)
         assert actual.meta.burned == actual.meta.epoch == 1
 
-    loop = VirtualLoop()
-    try:
-        loop.run_until_complete(story())
-    finally:
-        loop.end([])
+    told(story())
 
 
 class Held:
@@ -122,17 +120,8 @@ def test_a_passage_whose_primary_dies_under_it_lets_go_of_the_epochs() -> None:
     """It once waited for the dead primary for ever, and an operator could not leave that one behind."""
 
     async def story() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        clock = SimulatedClock(loop)
-        journal = SimulatedJournal(Process("proxy"), JournalDisk(), random.Random(1), sync_s=0.001)
-        actual = Actual(journal, clock)
-        await actual.begin("json")
         mirror, sender = Held(), DyingPrimary()
-        switching = Switching(
-            actual=actual, mirror=mirror, sender=sender, clock=clock, hold_timeout_s=lambda: 1.0, publish=lambda: None,
-            secondary=lambda: "postgres", kinds=Kinds(("json", "postgres")),
-        )  # fmt: skip
+        actual, switching = await begun("json", mirror, sender)
         switching.is_open = True
         with pytest.raises(RefusedError, match="json does not answer"):
             await switching.run(Passage("json", "postgres", wait_s=1.0))
@@ -174,26 +163,13 @@ def test_p7_what_comes_up_while_the_mirror_is_drained_calls_the_switch_off(
             return True
 
     async def story() -> None:
-        loop = asyncio.get_running_loop()
-        assert isinstance(loop, VirtualLoop)
-        clock = SimulatedClock(loop)
-        journal = SimulatedJournal(Process("proxy"), JournalDisk(), random.Random(1), sync_s=0.001)
-        actual = Actual(journal, clock)
-        await actual.begin("json")
         mirror, sender = Leaving(), DyingPrimary()
         sender.is_dead = False
-        switching = Switching(
-            actual=actual, mirror=mirror, sender=sender, clock=clock, hold_timeout_s=lambda: 1.0, publish=lambda: None,
-            secondary=lambda: "postgres", kinds=Kinds(("json", "postgres")),
-        )  # fmt: skip
+        actual, switching = await begun("json", mirror, sender)
         switching.is_open = True
         with pytest.raises(RefusedError, match=why):
             await switching.run(Passage("postgres", "json", wait_s=1.0, overrides=list))
         assert (actual.meta.primary, mirror.is_fenced) == ("json", False)
         await switching.run(Passage("json", "postgres", wait_s=1.0))  # a new epoch alone, for a validation
 
-    loop = VirtualLoop()
-    try:
-        loop.run_until_complete(story())
-    finally:
-        loop.end([])
+    told(story())
