@@ -278,7 +278,7 @@ async def _serve(
         sender=sender,
         clock=clock,
         state_folder=options.state,
-        credentials=lambda: box.current.mirror.credentials,
+        credentials=lambda: box.current.mirror.given_credentials,
     )
     panel = Panel(
         version=version(),

@@ -58,5 +58,10 @@ class Kinds:
         return self.of(upstream) is Kind.PLAIN
 
     @property
+    def has_plain(self) -> bool:
+        """Whether one of the two upstreams is: their names are read at the start only."""
+        return Kind.PLAIN in self._kinds.values()
+
+    @property
     def versioned(self) -> frozenset[str]:
         return frozenset(name for name, kind in self._kinds.items() if kind is Kind.VERSIONED)

@@ -243,6 +243,11 @@ class MirrorSettings:
     collections: tuple[str, ...] = ()
     """Where an upstream is plain: the paths that a validation compares, as the operator says."""
 
+    @property
+    def given_credentials(self) -> list[tuple[str, str]]:
+        """Those with a value: they go with each request of the mirror's own."""
+        return [(name, value) for name, value in self.credentials if value]
+
 
 @dataclass(frozen=True, slots=True)
 class Snapshot:

@@ -59,7 +59,7 @@ async def probe_upstreams(snapshot: Snapshot, token: str) -> list[Found]:
     """Both upstreams of a routing, the one after the other. ``token``: TURNOUT_MIRROR_TOKEN, which a plain one is not sent."""
     kinds = Kinds()
     sender = HttpSender(snapshot.upstream, token=token, is_plain=kinds.is_plain)
-    credentials = [(name, value) for name, value in snapshot.mirror.credentials if value]
+    credentials = snapshot.mirror.given_credentials
     try:
         return [
             await _Probe(upstream.name, sender, kinds, credentials).run(collections_of(snapshot.routes))

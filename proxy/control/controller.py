@@ -196,14 +196,11 @@ class Controller:
         if self.mirroring.is_on and self.is_canary_enabled and self._mirror.unproven():
             found.append(
                 "canary: waits where the mirror did not carry everything; where an upstream is plain, that stays so in this version"
-                if self._is_plain()
+                if self.kinds.has_plain
                 else "canary: waits for `turnout validate` where the mirror did not carry everything"
             )
         found.extend(f"{self._config.name}: {fault}" for fault in self.faults)
         return found
-
-    def _is_plain(self) -> bool:
-        return any(self.kinds.is_plain(one.name) for one in self.box.current.upstreams)
 
     @property
     def etag(self) -> str:
@@ -326,7 +323,7 @@ class Controller:
                     f"unproven: the mirror did not carry everything under {listed}",
                     (
                         "where an upstream is plain, gaps stay in this version; --force sets it, and reads there stay with the primary"
-                        if self._is_plain()
+                        if self.kinds.has_plain
                         else "run `turnout validate`; --force sets it all the same, and reads there stay with the primary until then"
                     ),
                 )

@@ -110,8 +110,9 @@ class Letters:
     async def _look(self, upstream: str, key: str) -> dict[str, object]:
         """The record as an upstream has it now."""
         try:
-            headers = [(name, value) for name, value in self._credentials() if value]
-            reply = await self._sender.send(upstream, "GET", path_of(key), headers, timeout_s=LOOK_TIMEOUT_S)
+            reply = await self._sender.send(
+                upstream, "GET", path_of(key), self._credentials(), timeout_s=LOOK_TIMEOUT_S
+            )
         except TurnoutError as error:
             return {"error": str(error)}
         return {

@@ -47,7 +47,7 @@ class Looks:
             in_doubt=0,
             is_paused=meta.paused is not None,
             validation_age_s=self._clock.wall() - validated_s if validated_s else None,
-            is_plain=self._kinds.is_plain(meta.primary) or self._kinds.is_plain(secondary),
+            is_plain=self._kinds.has_plain,
         )
 
     async def trouble(self, upstream: str) -> str:

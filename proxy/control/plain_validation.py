@@ -44,7 +44,7 @@ class PlainValidation:
 
     def is_needed(self) -> bool:
         """Whether one of the two is plain."""
-        return any(self._kinds.is_plain(one.name) for one in self._snapshot().upstreams)
+        return self._kinds.has_plain
 
     def late_s(self) -> float:
         """How long what was sent to a plain upstream may still arrive."""

@@ -146,7 +146,7 @@ class LeftBehind:
         ]
         if kept.body is not None:
             headers.append(("Content-Type", "application/json"))
-        headers += [(name, value) for name, value in self._state.settings.credentials if value]
+        headers += self._state.settings.given_credentials
         method, body = ("DELETE", b"") if kept.body is None else ("PUT", kept.body)
         reply = await self._sender.send(
             roles.secondary, method, path_of(key), headers, body, timeout_s=MIRROR_REQUEST_TIMEOUT_S

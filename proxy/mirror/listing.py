@@ -206,10 +206,9 @@ class Listing:
         return list(await self._ids(upstream, collection, []))
 
     async def _get(self, upstream: str, target: str) -> Reply:
-        headers = [(name, value) for name, value in self._state.settings.credentials if value]
-        if self._state.kinds.is_versioned(upstream):
-            headers.append(self._state.roles.epoch_header)
-        reply = await self._sender.send(upstream, "GET", target, headers, timeout_s=MIRROR_LISTING_TIMEOUT_S)
+        reply = await self._sender.send(
+            upstream, "GET", target, self._state.looking(upstream), timeout_s=MIRROR_LISTING_TIMEOUT_S
+        )
         if upstream == self._state.roles.secondary and reply.status == 409 and parse_stale(reply.body):
             raise SecondaryStaleError(f"{upstream} is in another epoch")
         return reply

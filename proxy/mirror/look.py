@@ -71,12 +71,7 @@ class Asking:
         body: bytes = b"",
     ) -> Reply:
         """UpstreamError where there is no answer."""
-        headers = [
-            *(extra or ()),
-            *((name, value) for name, value in self._state.settings.credentials if value),
-        ]
-        if self._state.kinds.is_versioned(upstream):
-            headers.append(self._state.roles.epoch_header)
+        headers = [*(extra or ()), *self._state.looking(upstream)]
         return await self._sender.send(
             upstream, method, path_of(path), headers, body, timeout_s=MIRROR_REQUEST_TIMEOUT_S
         )

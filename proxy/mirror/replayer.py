@@ -382,7 +382,7 @@ class Replayer:
         """Read the key at the primary, make the secondary's equal; what came of it, in words and as the secondary said it."""
         roles = self._state.roles
         target = path_of(key)
-        credentials = [(name, value) for name, value in self._state.settings.credentials if value]
+        credentials = self._state.settings.given_credentials
         began_s = self._clock.now()
         try:
             look = await self._sender.send(

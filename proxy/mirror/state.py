@@ -101,6 +101,13 @@ class MirrorState:
         self.next_seq = seq + 1
         return seq
 
+    def looking(self, upstream: str) -> list[tuple[str, str]]:
+        """The headers of a look of the mirror's own."""
+        headers = self.settings.given_credentials
+        if self.kinds.is_versioned(upstream):
+            headers.append(self.roles.epoch_header)
+        return headers
+
     def settled(self, seq: int) -> None:
         for callback in self.on_settled:
             callback(seq)
